@@ -1,0 +1,1 @@
+//! Conditions on measurements, and the verdict they add up to.

@@ -1,0 +1,46 @@
+//! The custom resources of `tidegate.dev/v1alpha1`, and nothing else: types, their schemas, and the names
+//! that the other rooms and the users share. No logic, no I/O.
+//!
+//! Conventions: `spec` is the user's and `status` is ours; every kind carries `observedGeneration` and
+//! `metav1.Condition`s that kstatus understands (`Ready`, `Reconciling`, `Stalled`).
+
+pub mod analysis;
+pub mod application;
+pub mod condition;
+pub mod duration;
+pub mod names;
+pub mod project;
+pub mod request;
+pub mod rollout;
+mod schema;
+
+pub use analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate};
+pub use application::Application;
+pub use duration::Duration;
+pub use project::Project;
+pub use rollout::Rollout;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// A point in time with microseconds, RFC 3339 (`metav1.MicroTime`). `metav1.Time` drops the fraction of a
+/// second, which would let a pause end up to a second early.
+pub type Time = k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+/// Group of all our kinds.
+pub const GROUP: &str = "tidegate.dev";
+/// The only version so far.
+pub const VERSION: &str = "v1alpha1";
+
+/// Every CustomResourceDefinition, in the order in which `tidegate crds` prints them.
+#[must_use]
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![
+        Application::crd(),
+        Project::crd(),
+        Rollout::crd(),
+        AnalysisTemplate::crd(),
+        ClusterAnalysisTemplate::crd(),
+        AnalysisRun::crd(),
+    ]
+}

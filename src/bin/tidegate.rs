@@ -1,0 +1,2 @@
+//! The controller, and `tidegate crds`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! `kubectl tidegate`: what a person sees and commands.

@@ -1,0 +1,1 @@
+//! The loops: observe, decide, execute, record. All I/O of the controller starts here.

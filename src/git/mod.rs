@@ -1,0 +1,1 @@
+//! Commits, and the commit that takes a bad one back.

@@ -1,0 +1,3 @@
+//! Files from Git into objects, with limits, and the identity of their content. Pure.
+
+pub mod digest;

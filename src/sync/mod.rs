@@ -1,0 +1,1 @@
+//! Which objects Git wants, in which order they are applied, and what is left to prune.

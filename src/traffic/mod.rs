@@ -1,0 +1,1 @@
+//! Traffic routers: wanted weights into a patch of the live object, and whether the gateway has them.

@@ -1,1 +1,3 @@
-//! Traffic routers: wanted weights into a patch of the live object, and whether the gateway has them.
+//! Traffic routers: wanted weights into a patch of the live object, and whether the gateway has them. Pure.
+
+pub mod gateway;

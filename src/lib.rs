@@ -29,3 +29,4 @@ pub mod analysis;
 pub mod rollout;
 pub mod controller;
 pub mod cli;
+pub mod simulate;

@@ -25,7 +25,7 @@ use kube::CustomResourceExt;
 
 /// A point in time with microseconds, RFC 3339 (`metav1.MicroTime`). `metav1.Time` drops the fraction of a
 /// second, which would let a pause end up to a second early.
-pub type Time = k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime as Time;
 
 /// Group of all our kinds.
 pub const GROUP: &str = "tidegate.dev";

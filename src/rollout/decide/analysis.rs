@@ -1,0 +1,203 @@
+//! AnalysisRuns: created once per (revision, attempt, step), read for verdicts, ended when nobody needs them.
+//!
+//! A verdict is what stands in `AnalysisRun.status`, and nothing else: so a crash after the traffic moved cannot
+//! forget why it moved.
+
+use super::{Draft, Effect, Found, PauseReason, Situation};
+use crate::api::analysis::{AnalysisRunSpec, MeasuredPhase, Metric, RunPhase, Subject};
+use crate::api::condition::rollout as reasons;
+use crate::api::rollout::{FailureCause, RolloutPhase, WaitingReason};
+use crate::rollout::observed::Run;
+
+/// How many completed runs of earlier attempts are kept.
+const KEPT_RUNS: usize = 10;
+
+fn subject(draft: &Draft<'_>, step: Option<usize>) -> Subject {
+    Subject {
+        rollout: draft.spec.name.clone(),
+        rollout_uid: draft.spec.uid.clone(),
+        revision: draft.revision(),
+        attempt: draft.attempt(),
+        step: step.and_then(|step| i32::try_from(step).ok()),
+    }
+}
+
+fn run_name(draft: &Draft<'_>, step: Option<usize>) -> String {
+    let base = format!("{}-{}-{}", draft.spec.name, draft.revision(), draft.attempt());
+    step.map_or_else(|| format!("{base}-background"), |step| format!("{base}-step{step}"))
+}
+
+/// The run of this revision, attempt and step. A run of another Rollout of the same name is none of ours.
+fn find<'a>(draft: &Draft<'a>, step: Option<usize>) -> Option<&'a Run> {
+    let wanted = subject(draft, step);
+    draft.seen.runs.iter().find(|run| run.subject == wanted)
+}
+
+/// Was the run of this revision, attempt and step created?
+pub(super) fn has_begun(draft: &Draft<'_>, step: Option<usize>) -> bool {
+    find(draft, step).is_some()
+}
+
+fn is_current(draft: &Draft<'_>, run: &Run) -> bool {
+    run.subject.rollout_uid == draft.spec.uid
+        && run.subject.revision == draft.revision()
+        && run.subject.attempt == draft.attempt()
+}
+
+/// Stops the canary when a run of this revision and attempt has the verdict Failed.
+pub(super) fn act_on_verdicts(draft: &mut Draft<'_>) {
+    if draft.situation() != Situation::Canary {
+        return;
+    }
+    let failed =
+        draft.seen.runs.iter().find(|run| is_current(draft, run) && run.is_complete() && run.phase() == RunPhase::Failed);
+    let Some(run) = failed else { return };
+    let metric =
+        run.status.metric_results.iter().find(|metric| metric.phase == RunPhase::Failed).map(|metric| metric.name.clone());
+    let found = Found {
+        evidence: run.status.message.clone().unwrap_or_else(|| "the analysis failed".to_owned()),
+        verdict: Some(MeasuredPhase::Failed),
+        analysis_run: Some(run.name.clone()),
+        metric,
+        started_at: run.status.started_at.clone(),
+        at: run.status.completed_at.clone(),
+    };
+    draft.stop(FailureCause::AnalysisFailed, found);
+}
+
+fn create(draft: &mut Draft<'_>, step: Option<usize>, metrics: Vec<Metric>) {
+    let name = run_name(draft, step);
+    if draft.seen.runs.iter().any(|run| run.name == name) {
+        // Left behind by an earlier Rollout of the same name; the garbage collector takes it.
+        draft.wait(WaitingReason::Analysis, format!("AnalysisRun {name} of a deleted Rollout is still there"));
+        return;
+    }
+    let spec = AnalysisRunSpec { subject: subject(draft, step), metrics, terminate: None };
+    draft.raise.push(Effect::CreateRun { name, spec: Box::new(spec) });
+}
+
+/// An `analysis` step: true when its run is Successful.
+pub(super) fn step(draft: &mut Draft<'_>, index: usize) -> bool {
+    let Some(run) = find(draft, Some(index)) else {
+        draft.wait(WaitingReason::Analysis, "the analysis begins");
+        if let Some(Ok(metrics)) = draft.seen.step_metrics.get(&index) {
+            create(draft, Some(index), metrics.clone());
+        }
+        return false;
+    };
+    let said = run.status.message.clone().unwrap_or_default();
+    if run.phase() != RunPhase::Error {
+        draft.unpause(PauseReason::AnalysisError);
+    }
+    match run.phase() {
+        RunPhase::Successful if run.is_complete() => return true,
+        RunPhase::Inconclusive if run.is_complete() => inconclusive(draft, &said),
+        RunPhase::Error => no_data(draft, &said),
+        RunPhase::Cancelled => {
+            draft.wait(WaitingReason::UserPromotion, format!("AnalysisRun {} was cancelled; promote, abort or retry", run.name));
+        }
+        _ => draft.wait(WaitingReason::Analysis, format!("AnalysisRun {} is under way", run.name)),
+    }
+    false
+}
+
+/// The background analysis: true when its evidence lets a step with this weight be left.
+pub(super) fn background(draft: &mut Draft<'_>, index: usize, weight: i32) -> bool {
+    let Some(background) = &draft.spec.background else { return true };
+    // Without traffic on the canary there is nothing to measure, and nothing at risk.
+    if index < background.starting_step || weight == 0 || draft.status.promote_full {
+        return true;
+    }
+    let Some(run) = find(draft, None) else {
+        if let Some(Ok(metrics)) = &draft.seen.background {
+            create(draft, None, metrics.clone());
+        }
+        draft.waiting.get_or_insert((WaitingReason::Evidence, "the background analysis begins".to_owned()));
+        return false;
+    };
+    let said = run.status.message.clone().unwrap_or_default();
+    if run.phase() != RunPhase::Error {
+        draft.unpause(PauseReason::AnalysisError);
+    }
+    match run.phase() {
+        RunPhase::Successful => true,
+        RunPhase::Inconclusive => {
+            inconclusive(draft, &said);
+            false
+        }
+        RunPhase::Error => {
+            no_data(draft, &said);
+            false
+        }
+        RunPhase::Cancelled => {
+            let detail = format!("AnalysisRun {} was cancelled; promote, abort or retry", run.name);
+            draft.wait(WaitingReason::UserPromotion, detail);
+            false
+        }
+        RunPhase::Pending | RunPhase::Running | RunPhase::Failed => evidence(draft, run, weight),
+    }
+}
+
+/// Has every metric a usable measurement that was begun after this weight was confirmed?
+fn evidence(draft: &mut Draft<'_>, run: &Run, weight: i32) -> bool {
+    let confirmed = draft.status.weights.as_ref().and_then(|weights| weights.verified_at.clone());
+    let Some(confirmed) = confirmed else { return false };
+    let usable = |name: &str| {
+        let result = run.status.metric_results.iter().find(|result| result.name == name);
+        result.is_some_and(|result| {
+            result.phase == RunPhase::Successful || result.last_usable_at.as_ref().is_some_and(|at| at.0 >= confirmed.0)
+        })
+    };
+    let lacking = match &draft.seen.background {
+        Some(Ok(metrics)) => metrics.iter().map(|metric| metric.name.as_str()).filter(|name| !usable(name)).collect::<Vec<_>>(),
+        _ => vec!["every metric"],
+    };
+    if lacking.is_empty() {
+        return true;
+    }
+    let detail = format!("no usable measurement yet at a weight of {weight} %: {}", lacking.join(", "));
+    draft.waiting.get_or_insert((WaitingReason::Evidence, detail));
+    false
+}
+
+fn inconclusive(draft: &mut Draft<'_>, said: &str) {
+    draft.pause_since(PauseReason::InconclusiveAnalysis);
+    draft.say(RolloutPhase::Paused, reasons::INCONCLUSIVE, format!("the analysis is inconclusive: {said}"));
+    draft.wait(WaitingReason::UserPromotion, "promote goes on in spite of it, abort goes back, retry starts again");
+}
+
+fn no_data(draft: &mut Draft<'_>, said: &str) {
+    draft.pause_since(PauseReason::AnalysisError);
+    draft.say(RolloutPhase::Paused, reasons::ANALYSIS_ERROR, format!("the analysis gets no usable values: {said}"));
+    draft.wait(
+        WaitingReason::Prometheus,
+        "goes on by itself with the first usable measurement; promote goes on without, abort goes back",
+    );
+}
+
+/// Ends runs that nobody needs any more, and deletes the oldest completed ones.
+pub(super) fn tidy(draft: &mut Draft<'_>) {
+    let under_way = draft.situation() == Situation::Canary && !draft.status.promote_full;
+    let index = i32::try_from(draft.step_index()).ok();
+    let reason = match draft.situation() {
+        Situation::Promoting => "the revision was promoted",
+        Situation::AtStable => "the template is stable's again",
+        Situation::Stopped => "the canary was stopped",
+        Situation::First | Situation::Canary => "another revision, attempt or step is under way",
+    };
+    let mut old: Vec<&Run> = Vec::new();
+    for run in &draft.seen.runs {
+        let needed = under_way && is_current(draft, run) && (run.subject.step.is_none() || run.subject.step == index);
+        if !run.is_complete() && !run.terminating && !needed {
+            let (name, uid) = (run.name.clone(), run.uid.clone());
+            draft.raise.push(Effect::TerminateRun { name, uid, reason: reason.to_owned() });
+        }
+        if run.is_complete() && !is_current(draft, run) {
+            old.push(run);
+        }
+    }
+    old.sort_by_key(|run| std::cmp::Reverse(run.created));
+    for run in old.into_iter().skip(KEPT_RUNS) {
+        draft.raise.push(Effect::DeleteRun { name: run.name.clone(), uid: run.uid.clone() });
+    }
+}

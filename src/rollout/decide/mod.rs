@@ -1,0 +1,290 @@
+//! What to do next, from what is seen and what is recorded.
+//!
+//! One file per concern: `request` (commands), `canary` (the steps), `analysis` (runs and evidence), `weight` (traffic up
+//! and down), `promote` (first deployment and promotion), `scale` (ReplicaSets), `report` (status in words).
+
+mod analysis;
+mod canary;
+mod promote;
+mod report;
+mod request;
+mod scale;
+mod weight;
+
+use jiff::Timestamp;
+
+use super::effect::Effect;
+use super::observed::Observed;
+use super::spec::ValidatedRollout;
+use crate::api::Time;
+use crate::api::rollout::{
+    Failure, FailureCause, Hold, KEPT_HOLDS, KEPT_REVISIONS, PauseCondition, PauseReason, Revision, RolloutPhase, RolloutStatus,
+    WaitingReason,
+};
+
+/// What to record, what to do, and when to look again at the latest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The whole status, to be written where [`Effect::RecordStatus`] stands.
+    pub status: RolloutStatus,
+    /// In order: what lowers risk, the record (when the status changed), what raises risk.
+    pub effects: Vec<Effect>,
+    /// When to look again even if nothing changes; none when only a change can matter.
+    pub requeue_at: Option<Timestamp>,
+}
+
+/// Decides. Pure and total: the same input gives the same decision, and no input panics.
+#[must_use]
+pub fn decide(spec: &ValidatedRollout, seen: &Observed) -> Decision {
+    let mut draft = Draft::new(spec, seen);
+    weight::observe(&mut draft);
+    draft.begin_revision();
+    request::answer(&mut draft);
+    analysis::act_on_verdicts(&mut draft);
+    draft.begin_revision();
+    match draft.situation() {
+        Situation::Promoting => promote::finish(&mut draft),
+        Situation::First => promote::first(&mut draft),
+        Situation::AtStable => canary::return_to_stable(&mut draft),
+        Situation::Stopped => canary::stopped(&mut draft),
+        Situation::Canary => canary::advance(&mut draft),
+    }
+    analysis::tidy(&mut draft);
+    scale::tidy(&mut draft);
+    report::finish(&mut draft);
+    draft.into_decision()
+}
+
+/// Where a Rollout stands, read off its spec and its record alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Situation {
+    /// Past the point of no return of a promotion.
+    Promoting,
+    /// Nothing was ever stable.
+    First,
+    /// The spec asks for what is stable.
+    AtStable,
+    /// The spec asks for content that was stopped and is held.
+    Stopped,
+    /// The spec asks for something new.
+    Canary,
+}
+
+/// The decision in the making.
+struct Draft<'a> {
+    spec: &'a ValidatedRollout,
+    seen: &'a Observed,
+    status: RolloutStatus,
+    /// Effects that lower risk: they need no record and come first.
+    lower: Vec<Effect>,
+    /// Effects that raise risk, or only make sense once the record stands.
+    raise: Vec<Effect>,
+    /// The canary's share of traffic as seen, the largest of all routes; none when a route cannot be read.
+    weight: Option<i32>,
+    /// Why a weight is not verified; none when it is.
+    unverified: Option<String>,
+    phase: RolloutPhase,
+    reason: &'static str,
+    message: String,
+    waiting: Option<(WaitingReason, String)>,
+    requeue_at: Option<Timestamp>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(spec: &'a ValidatedRollout, seen: &'a Observed) -> Self {
+        Self {
+            spec,
+            seen,
+            status: spec.status.clone(),
+            lower: Vec::new(),
+            raise: Vec::new(),
+            weight: None,
+            unverified: None,
+            phase: RolloutPhase::Progressing,
+            reason: "",
+            message: String::new(),
+            waiting: None,
+            requeue_at: None,
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time(self.seen.now)
+    }
+
+    fn situation(&self) -> Situation {
+        if self.status.promoting.is_some() {
+            return Situation::Promoting;
+        }
+        match &self.status.stable {
+            None => Situation::First,
+            Some(stable) if stable.digest == self.spec.digest => Situation::AtStable,
+            Some(_) if self.is_held() => Situation::Stopped,
+            Some(_) => Situation::Canary,
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        self.status.holds.iter().any(|hold| hold.digest == self.spec.digest)
+    }
+
+    fn stable_hash(&self) -> Option<String> {
+        self.status.stable.as_ref().map(|stable| stable.hash.clone())
+    }
+
+    fn step_index(&self) -> usize {
+        usize::try_from(self.status.current_step_index.unwrap_or(0)).unwrap_or(0)
+    }
+
+    fn attempt(&self) -> i32 {
+        self.status.attempt.unwrap_or(1)
+    }
+
+    /// Number of the revision under way.
+    fn revision(&self) -> i64 {
+        self.status.canary.as_ref().map_or(0, |canary| canary.revision)
+    }
+
+    /// Starts a new revision, or a new attempt of the present one when its steps changed, where that is due.
+    fn begin_revision(&mut self) {
+        if !matches!(self.situation(), Situation::First | Situation::Canary) {
+            return;
+        }
+        let spec = self.spec;
+        let known = self.status.canary.as_ref().is_some_and(|canary| canary.digest == spec.digest);
+        if !known {
+            let revision = Revision {
+                hash: spec.hash.clone(),
+                revision: self.next_revision(),
+                digest: spec.digest.clone(),
+                commit: spec.commit.clone(),
+            };
+            self.status.revisions.insert(0, revision.clone());
+            self.status.revisions.truncate(KEPT_REVISIONS);
+            self.status.canary = Some(revision);
+            self.status.failure = None;
+            self.restart(1);
+        } else if self.status.steps_digest.as_deref() != Some(spec.steps_digest.as_str()) && self.status.steps_digest.is_some() {
+            self.restart(self.attempt() + 1);
+        } else if self.status.canary.as_ref().is_some_and(|canary| canary.commit.is_none()) && spec.commit.is_some() {
+            // Sync may write the commit a moment after the template.
+            self.record_commit();
+        }
+    }
+
+    fn record_commit(&mut self) {
+        let (digest, commit) = (&self.spec.digest, &self.spec.commit);
+        for revision in self.status.revisions.iter_mut().chain(self.status.canary.iter_mut()) {
+            if revision.digest == *digest && revision.commit.is_none() {
+                revision.commit.clone_from(commit);
+            }
+        }
+    }
+
+    /// Back to the first step, as the given attempt.
+    fn restart(&mut self, attempt: i32) {
+        self.status.attempt = Some(attempt);
+        self.status.current_step_index = Some(0);
+        self.status.step_count = i32::try_from(self.spec.steps.len()).ok();
+        self.status.steps_digest = Some(self.spec.steps_digest.clone());
+        self.status.pause_conditions.clear();
+        self.status.abort = false;
+        self.status.aborted_at = None;
+        self.status.promote_full = false;
+    }
+
+    fn next_revision(&self) -> i64 {
+        let recorded = self.status.revisions.iter().chain(&self.status.stable).chain(&self.status.canary).map(|r| r.revision);
+        let labelled = self.seen.replica_sets.iter().map(|rs| rs.revision);
+        recorded.chain(labelled).max().unwrap_or(0).saturating_add(1)
+    }
+
+    /// Stops the canary: recorded with a hold, so that this content is not rolled out again by itself.
+    fn stop(&mut self, cause: FailureCause, found: Found) {
+        let id = format!("{}/{}/{}", self.spec.uid, self.revision(), self.attempt());
+        let at = found.at.unwrap_or_else(|| self.now());
+        self.status.abort = true;
+        self.status.aborted_at = Some(self.now());
+        self.status.pause_conditions.clear();
+        self.status.promote_full = false;
+        self.status.holds.retain(|hold| hold.digest != self.spec.digest);
+        let hold = Hold {
+            digest: self.spec.digest.clone(),
+            reason: cause,
+            since: self.now(),
+            failure: id.clone(),
+            message: found.evidence.clone(),
+        };
+        self.status.holds.insert(0, hold);
+        self.status.holds.truncate(KEPT_HOLDS);
+        self.status.failure = Some(Failure {
+            id,
+            cause,
+            revision: self.revision(),
+            template_digest: self.spec.digest.clone(),
+            commit: self.status.canary.as_ref().and_then(|canary| canary.commit.clone()),
+            verdict: found.verdict,
+            analysis_run: found.analysis_run,
+            metric: found.metric,
+            evidence: found.evidence,
+            step: self.status.current_step_index.unwrap_or(0),
+            steps: self.status.step_count.unwrap_or(0),
+            weight: self.weight.or_else(|| self.status.weights.as_ref().map(|w| w.canary)).unwrap_or(0),
+            started_at: found.started_at,
+            at,
+        });
+    }
+
+    fn wait(&mut self, reason: WaitingReason, detail: impl Into<String>) {
+        self.waiting = Some((reason, detail.into()));
+    }
+
+    fn say(&mut self, phase: RolloutPhase, reason: &'static str, message: impl Into<String>) {
+        self.phase = phase;
+        self.reason = reason;
+        self.message = message.into();
+    }
+
+    /// Look again at this time at the latest.
+    fn requeue(&mut self, at: Timestamp) {
+        self.requeue_at = Some(self.requeue_at.map_or(at, |present| present.min(at)));
+    }
+
+    /// Since when the rollout pauses for this reason; begins now if it does not yet.
+    fn pause_since(&mut self, reason: PauseReason) -> Timestamp {
+        if let Some(found) = self.status.pause_conditions.iter().find(|pause| pause.reason == reason) {
+            return found.start_time.0;
+        }
+        self.status.pause_conditions.push(PauseCondition { reason, start_time: self.now() });
+        self.seen.now
+    }
+
+    fn unpause(&mut self, reason: PauseReason) {
+        self.status.pause_conditions.retain(|pause| pause.reason != reason);
+    }
+
+    fn into_decision(self) -> Decision {
+        let mut effects = self.lower;
+        if self.status != self.spec.status {
+            effects.push(Effect::RecordStatus);
+        }
+        effects.extend(self.raise);
+        Decision { status: self.status, effects, requeue_at: self.requeue_at }
+    }
+}
+
+/// What was found when a canary is stopped.
+#[derive(Default)]
+struct Found {
+    evidence: String,
+    verdict: Option<crate::api::analysis::MeasuredPhase>,
+    analysis_run: Option<String>,
+    metric: Option<String>,
+    started_at: Option<Time>,
+    at: Option<Time>,
+}
+
+/// `now + length`, or `now` where the sum does not exist.
+fn after(from: Timestamp, length: std::time::Duration) -> Timestamp {
+    jiff::SignedDuration::try_from(length).ok().and_then(|length| from.checked_add(length).ok()).unwrap_or(from)
+}

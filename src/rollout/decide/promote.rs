@@ -1,0 +1,140 @@
+//! The first deployment, and the promotion of a canary to stable.
+
+use super::{Draft, Effect, after, analysis, scale, weight};
+use crate::api::condition::rollout as reasons;
+use crate::api::rollout::{Promoting, RolloutPhase, ScaleDown, WaitingReason};
+use crate::rollout::observed::TemplateCheck;
+
+/// Nothing was ever stable: no steps, no analysis. Both Services get the revision once it is available.
+pub(super) fn first(draft: &mut Draft<'_>) {
+    let (hash, replicas) = (draft.spec.hash.clone(), draft.spec.replicas);
+    draft.say(RolloutPhase::Progressing, reasons::PODS_STARTING, "first deployment");
+    if let TemplateCheck::Refused(why) = &draft.seen.template {
+        let message = format!("spec.template: the API server refuses it: {why}");
+        draft.say(RolloutPhase::Degraded, reasons::INVALID_SPEC, message);
+        return;
+    }
+    scale::keep_canary(draft, 100);
+    let available = draft.seen.replica_set(&hash).map(|rs| rs.available);
+    if available.is_none_or(|available| available < replicas) {
+        let detail = format!("{} of {replicas} pods are available", available.unwrap_or(0));
+        draft.say(RolloutPhase::Progressing, reasons::PODS_STARTING, format!("first deployment: {detail}"));
+        draft.wait(WaitingReason::PodsReady, detail);
+        return;
+    }
+    if weight::service_missing(draft) {
+        return;
+    }
+    let stable_set = point(draft, true, &hash);
+    let canary_set = point(draft, false, &hash);
+    let weighted = weight::all_to_stable(draft);
+    if !(stable_set && canary_set) {
+        draft.wait(WaitingReason::PodsReady, "both Services are pointed at the first revision");
+        return;
+    }
+    if !weighted || !serves(draft, &hash) {
+        return;
+    }
+    become_stable(draft, None);
+}
+
+/// After the last step: all pods, all traffic, then the point of no return.
+pub(super) fn last_step(draft: &mut Draft<'_>) {
+    let (hash, replicas) = (draft.spec.hash.clone(), draft.spec.replicas);
+    draft.say(RolloutPhase::Progressing, reasons::PROMOTING, "all steps passed; the new revision takes all traffic");
+    scale::keep_canary(draft, 100);
+    let available = draft.seen.replica_set(&hash).map_or(0, |rs| rs.available);
+    let wanted = draft.spec.weight_at(draft.spec.steps.len());
+    // The weight already reached is kept while the rest of the pods come up.
+    let reached = draft.weight.unwrap_or(0).min(wanted);
+    if available < replicas {
+        draft.wait(WaitingReason::PodsReady, format!("{available} of {replicas} canary pods are available"));
+        let waiting = draft.waiting.clone();
+        let held = if draft.seen.ready(&hash) == 0 { 0 } else { reached };
+        weight::ensure(draft, held);
+        draft.waiting = waiting;
+        return;
+    }
+    if !weight::ensure(draft, wanted) || !analysis::background(draft, draft.spec.steps.len(), wanted) {
+        return;
+    }
+    draft.status.promoting = Some(Promoting { hash: hash.clone(), at: draft.now() });
+    draft.status.pause_conditions.clear();
+    draft.say(RolloutPhase::Progressing, reasons::PROMOTING, format!("revision {hash} becomes stable"));
+    draft.wait(WaitingReason::PodsReady, format!("Service {} is pointed at it", draft.spec.stable_service));
+    point(draft, true, &hash);
+}
+
+/// Past the point of no return: stable's Service, its endpoints, the weights, then the record.
+pub(super) fn finish(draft: &mut Draft<'_>) {
+    let Some(promoting) = draft.status.promoting.clone() else { return };
+    let hash = promoting.hash;
+    draft.say(RolloutPhase::Progressing, reasons::PROMOTING, format!("revision {hash} becomes stable"));
+    scale::keep_promoted(draft, &hash);
+    if weight::service_missing(draft) {
+        return;
+    }
+    if !point(draft, true, &hash) {
+        draft.wait(WaitingReason::PodsReady, format!("Service {} is pointed at it", draft.spec.stable_service));
+        return;
+    }
+    if !serves(draft, &hash) || !weight::all_to_stable(draft) {
+        return;
+    }
+    let old = draft.stable_hash();
+    become_stable(draft, old);
+}
+
+/// Points the stable (or the canary) Service at a revision; true when it is.
+fn point(draft: &mut Draft<'_>, stable: bool, hash: &str) -> bool {
+    let service = if stable { &draft.seen.stable_service } else { &draft.seen.canary_service };
+    let Some(service) = service else { return false };
+    if service.hash.as_deref() == Some(hash) {
+        return true;
+    }
+    draft.raise.push(Effect::SetSelector {
+        service: service.name.clone(),
+        uid: service.uid.clone(),
+        from: service.hash.clone(),
+        to: hash.to_owned(),
+    });
+    false
+}
+
+/// Does the stable Service route to ready pods of the revision, and to no others?
+fn serves(draft: &mut Draft<'_>, hash: &str) -> bool {
+    let wanted = draft.seen.replica_set(hash).map_or(0, |rs| rs.wanted).min(draft.spec.replicas);
+    if draft.seen.stable_service.as_ref().is_some_and(|service| service.serves_only(hash, wanted)) {
+        return true;
+    }
+    let service = &draft.spec.stable_service;
+    draft.wait(
+        WaitingReason::PodsReady,
+        format!("Service {service} does not yet route to {wanted} ready pods of {hash}, and to no others"),
+    );
+    false
+}
+
+/// The record: this revision is stable from now on. The old one's pods go after their delay.
+fn become_stable(draft: &mut Draft<'_>, old: Option<String>) {
+    let Some(revision) = draft.status.canary.take() else { return };
+    draft.say(RolloutPhase::Healthy, reasons::HEALTHY, format!("revision {} is stable", revision.hash));
+    draft.status.stable = Some(revision);
+    draft.status.promoting = None;
+    draft.status.promote_full = false;
+    draft.status.attempt = None;
+    draft.status.failure = None;
+    draft.status.abort = false;
+    draft.status.aborted_at = None;
+    draft.status.pause_conditions.clear();
+    draft.status.step_count = i32::try_from(draft.spec.steps.len()).ok();
+    draft.status.current_step_index = draft.status.step_count;
+    draft.status.steps_digest = None;
+    draft.waiting = None;
+    if let Some(hash) = old {
+        let at = after(draft.seen.now, draft.spec.scale_down_delay);
+        draft.status.scale_downs.retain(|entry| entry.hash != hash);
+        draft.status.scale_downs.push(ScaleDown { hash, at: crate::api::Time(at) });
+        draft.requeue(at);
+    }
+}

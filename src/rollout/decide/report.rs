@@ -1,0 +1,66 @@
+//! The status in words: phase, message, what it waits for, conditions, counts.
+
+use super::{Draft, Situation};
+use crate::api::condition::{self, rollout as reasons};
+use crate::api::rollout::{RolloutPhase, WaitingOn};
+
+/// Fills in everything that follows from the decision.
+pub(super) fn finish(draft: &mut Draft<'_>) {
+    counts(draft);
+    waiting(draft);
+    let phase = draft.phase;
+    draft.status.phase = Some(phase);
+    draft.status.message = Some(draft.message.clone());
+    draft.status.observed_generation = Some(draft.spec.generation);
+    conditions(draft);
+}
+
+fn counts(draft: &mut Draft<'_>) {
+    let sum = |of: fn(&crate::rollout::observed::ReplicaSet) -> i32| draft.seen.replica_sets.iter().map(of).sum();
+    draft.status.replicas = sum(|set| set.current);
+    draft.status.ready_replicas = sum(|set| set.ready);
+    draft.status.available_replicas = sum(|set| set.available);
+    draft.status.updated_replicas = draft.seen.replica_set(&draft.spec.hash).map_or(0, |set| set.current);
+}
+
+fn waiting(draft: &mut Draft<'_>) {
+    let before = draft.spec.status.waiting_on.as_ref();
+    draft.status.waiting_on = draft.waiting.take().map(|(reason, detail)| {
+        let since = before.filter(|before| before.reason == reason).map_or_else(|| draft.now(), |before| before.since.clone());
+        WaitingOn { reason, since, detail }
+    });
+}
+
+fn conditions(draft: &mut Draft<'_>) {
+    let stable = draft.stable_hash();
+    let full = stable.as_deref().and_then(|hash| draft.seen.replica_set(hash)).map(|set| set.available >= draft.spec.replicas);
+    let full = full.unwrap_or(false);
+    let (phase, reason, message) = (draft.phase, draft.reason, draft.message.clone());
+    let under_way = matches!(phase, RolloutPhase::Progressing | RolloutPhase::Paused);
+    let invalid = reason == reasons::INVALID_SPEC;
+    let ready_reason = if full { reasons::HEALTHY } else { reasons::STABLE_NOT_READY };
+    let ready_message = match (&stable, full) {
+        (None, _) => "no revision is stable yet".to_owned(),
+        (Some(hash), true) => format!("stable revision {hash} serves at full strength"),
+        (Some(hash), false) => format!("stable revision {hash} has too few available pods"),
+    };
+    let all = [
+        (condition::READY, full, ready_reason, ready_message.as_str()),
+        (condition::RECONCILING, under_way, reason, message.as_str()),
+        (condition::STALLED, phase == RolloutPhase::Degraded, reason, message.as_str()),
+        (condition::PROGRESSING, phase == RolloutPhase::Progressing, reason, message.as_str()),
+        (condition::PAUSED, phase == RolloutPhase::Paused, reason, message.as_str()),
+        (condition::AVAILABLE, full, ready_reason, ready_message.as_str()),
+        (
+            condition::INVALID_SPEC,
+            invalid,
+            if invalid { reason } else { reasons::HEALTHY },
+            if invalid { message.as_str() } else { "" },
+        ),
+    ];
+    let (generation, now) = (Some(draft.spec.generation), draft.seen.now);
+    for (kind, status, reason, message) in all {
+        condition::set(&mut draft.status.conditions, kind, status, reason, message, generation, now);
+    }
+    debug_assert!(draft.situation() != Situation::AtStable || draft.status.canary.is_none() || phase != RolloutPhase::Healthy);
+}

@@ -1,0 +1,156 @@
+//! ReplicaSets: stable at full strength, the canary at what its weight needs, the others away after their delay.
+
+use super::{Draft, Effect, Situation, after};
+use crate::api::Time;
+use crate::api::condition::rollout as reasons;
+use crate::api::rollout::{RolloutPhase, ScaleDown, WaitingReason};
+use crate::rollout::observed::{ReplicaSet, TemplateCheck};
+
+fn resize(set: &ReplicaSet, to: i32) -> Effect {
+    Effect::ScaleReplicaSet { name: set.name.clone(), uid: set.uid.clone(), from: set.wanted, to }
+}
+
+/// Keeps stable at `spec.replicas`. More pods of stable lower risk and come first.
+pub(super) fn keep_stable(draft: &mut Draft<'_>) {
+    let Some(stable) = draft.status.stable.clone() else { return };
+    match draft.seen.replica_set(&stable.hash) {
+        Some(set) if set.wanted < draft.spec.replicas => draft.lower.push(resize(set, draft.spec.replicas)),
+        Some(set) if set.wanted > draft.spec.replicas => draft.raise.push(resize(set, draft.spec.replicas)),
+        Some(_) => {}
+        None if stable.digest == draft.spec.digest && draft.seen.template == TemplateCheck::Accepted => {
+            draft.raise.push(Effect::CreateReplicaSet {
+                hash: stable.hash,
+                revision: stable.revision,
+                replicas: draft.spec.replicas,
+            });
+        }
+        None => {}
+    }
+}
+
+/// Says what is missing when stable is not at full strength; true when it is.
+pub(super) fn stable_is_full(draft: &mut Draft<'_>) -> bool {
+    let Some(stable) = draft.stable_hash() else { return false };
+    let available = draft.seen.replica_set(&stable).map_or(0, |set| set.available);
+    let replicas = draft.spec.replicas;
+    if available >= replicas {
+        return true;
+    }
+    let detail = format!("{available} of {replicas} stable pods are available");
+    draft.say(RolloutPhase::Progressing, reasons::STABLE_NOT_READY, detail.clone());
+    draft.wait(WaitingReason::StableReady, detail);
+    false
+}
+
+/// Creates the canary's ReplicaSet and keeps it at what `weight` needs. Pods go only after the traffic has: while more
+/// than `weight` is on the canary, or a weight is not confirmed, it does not shrink.
+pub(super) fn keep_canary(draft: &mut Draft<'_>, weight: i32) {
+    let spec = draft.spec;
+    let wanted = if weight >= 100 { spec.replicas } else { spec.pods_for(weight) };
+    let revision = draft.revision();
+    match draft.seen.replica_set(&spec.hash) {
+        None if draft.seen.template == TemplateCheck::Accepted => {
+            draft.raise.push(Effect::CreateReplicaSet { hash: spec.hash.clone(), revision, replicas: wanted });
+        }
+        None => {}
+        Some(set) => {
+            if set.revision != revision {
+                let (name, uid) = (set.name.clone(), set.uid.clone());
+                draft.raise.push(Effect::NumberReplicaSet { name, uid, revision });
+            }
+            let confirmed = draft.status.weights.as_ref().is_some_and(|weights| weights.verified && weights.canary <= weight);
+            if set.wanted < wanted || (set.wanted > wanted && confirmed) {
+                draft.raise.push(resize(set, wanted));
+            }
+        }
+    }
+}
+
+/// During a promotion the new revision follows `spec.replicas`, also when the template has changed meanwhile.
+pub(super) fn keep_promoted(draft: &mut Draft<'_>, hash: &str) {
+    if let Some(set) = draft.seen.replica_set(hash)
+        && set.wanted != draft.spec.replicas
+    {
+        draft.raise.push(resize(set, draft.spec.replicas));
+    }
+}
+
+/// Which revisions are in use: stable, the one being promoted, and the canary under way.
+fn in_use(draft: &Draft<'_>, hash: &str) -> bool {
+    let canary = matches!(draft.situation(), Situation::First | Situation::Canary) && draft.spec.hash == hash;
+    let promoting = draft.status.promoting.as_ref().is_some_and(|promoting| promoting.hash == hash);
+    canary || promoting || draft.status.stable.as_ref().is_some_and(|stable| stable.hash == hash)
+}
+
+/// Does a Service still select this revision?
+fn selected(draft: &Draft<'_>, hash: &str) -> bool {
+    [&draft.seen.stable_service, &draft.seen.canary_service].into_iter().flatten().any(|service| {
+        service.hash.as_deref() == Some(hash) || (service.hash.is_none() && service.ready_endpoints.contains_key(hash))
+    })
+}
+
+/// Scales down what is no longer used, after its delay and only when nothing routes to it; deletes the oldest.
+pub(super) fn tidy(draft: &mut Draft<'_>) {
+    let known: Vec<String> = draft.seen.replica_sets.iter().map(|set| set.hash.clone()).collect();
+    let kept: Vec<ScaleDown> = draft
+        .status
+        .scale_downs
+        .iter()
+        .filter(|entry| known.contains(&entry.hash) && !in_use(draft, &entry.hash))
+        .cloned()
+        .collect();
+    draft.status.scale_downs = kept;
+    for set in &draft.seen.replica_sets {
+        if !set.deleting && !in_use(draft, &set.hash) {
+            retire(draft, set);
+        }
+    }
+    delete_oldest(draft);
+}
+
+fn retire(draft: &mut Draft<'_>, set: &ReplicaSet) {
+    if set.wanted == 0 {
+        draft.status.scale_downs.retain(|entry| entry.hash != set.hash);
+        return;
+    }
+    if selected(draft, &set.hash) {
+        return;
+    }
+    let entry = draft.status.scale_downs.iter().find(|entry| entry.hash == set.hash).map(|entry| entry.at.0);
+    let Some(at) = entry else {
+        let aborted = draft.situation() == Situation::Stopped && draft.spec.hash == set.hash;
+        let delay = if aborted { draft.spec.abort_scale_down_delay } else { Some(draft.spec.scale_down_delay) };
+        if let Some(delay) = delay {
+            let at = after(draft.seen.now, delay);
+            draft.status.scale_downs.push(ScaleDown { hash: set.hash.clone(), at: Time(at) });
+            draft.requeue(at);
+        }
+        return;
+    };
+    if draft.seen.now >= at {
+        draft.raise.push(resize(set, 0));
+    } else {
+        draft.requeue(at);
+        let detail = format!("ReplicaSet {} is scaled down at {}", set.name, at.strftime("%Y-%m-%dT%H:%M:%SZ"));
+        draft.waiting.get_or_insert((WaitingReason::ScaleDownDelay, detail));
+    }
+}
+
+fn delete_oldest(draft: &mut Draft<'_>) {
+    let mut old: Vec<&ReplicaSet> = draft
+        .seen
+        .replica_sets
+        .iter()
+        .filter(|set| {
+            set.wanted == 0 && set.current == 0 && !set.deleting && !in_use(draft, &set.hash) && !selected(draft, &set.hash)
+        })
+        .collect();
+    old.sort_by_key(|set| std::cmp::Reverse(set.revision));
+    for set in old.into_iter().skip(draft.spec.history_limit) {
+        draft.raise.push(Effect::DeleteReplicaSet {
+            name: set.name.clone(),
+            uid: set.uid.clone(),
+            resource_version: set.resource_version.clone(),
+        });
+    }
+}

@@ -1,0 +1,95 @@
+//! What the engine may do to the cluster: a closed list, each idempotent and carrying what it expects to find.
+
+use json_patch::Patch;
+
+use crate::api::analysis::AnalysisRunSpec;
+
+/// One externally visible act. Execution makes no choices: it does them in order and stops at the first that fails.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Write the decision's status, by compare-and-swap on the Rollout's resourceVersion.
+    RecordStatus,
+    /// Set the canary's weight in a route by a patch that tests what was seen.
+    SetWeight {
+        /// Name of the HTTPRoute.
+        route: String,
+        /// The canary's largest share before, in percent.
+        from: i32,
+        /// The canary's weight after, in percent.
+        to: i32,
+        /// The patch.
+        patch: Patch,
+    },
+    /// Point a Service at a revision, unless its uid or its present revision is another than seen.
+    SetSelector {
+        /// Name of the Service.
+        service: String,
+        /// Its uid.
+        uid: String,
+        /// Hash in its selector as seen.
+        from: Option<String>,
+        /// Hash of the revision it is to route to.
+        to: String,
+    },
+    /// Create a revision's ReplicaSet from the spec's template.
+    CreateReplicaSet {
+        /// Hash of the revision.
+        hash: String,
+        /// Its number.
+        revision: i64,
+        /// Its pods.
+        replicas: i32,
+    },
+    /// Write a revision's new number on its ReplicaSet: an old content that comes back is a new revision.
+    NumberReplicaSet {
+        /// Name of the ReplicaSet.
+        name: String,
+        /// Its uid.
+        uid: String,
+        /// The number.
+        revision: i64,
+    },
+    /// Change a ReplicaSet's size, unless its uid or its present size is another than seen.
+    ScaleReplicaSet {
+        /// Name of the ReplicaSet.
+        name: String,
+        /// Its uid.
+        uid: String,
+        /// Its size as seen.
+        from: i32,
+        /// Its wanted size.
+        to: i32,
+    },
+    /// Delete an old ReplicaSet without pods, unless it changed since it was seen.
+    DeleteReplicaSet {
+        /// Name of the ReplicaSet.
+        name: String,
+        /// Its uid.
+        uid: String,
+        /// Its resourceVersion as seen.
+        resource_version: String,
+    },
+    /// Create an AnalysisRun. Its name is its key: it is created at most once.
+    CreateRun {
+        /// Name.
+        name: String,
+        /// What it measures.
+        spec: Box<AnalysisRunSpec>,
+    },
+    /// Ask an AnalysisRun to end.
+    TerminateRun {
+        /// Name.
+        name: String,
+        /// Its uid.
+        uid: String,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Delete an old, completed AnalysisRun.
+    DeleteRun {
+        /// Name.
+        name: String,
+        /// Its uid.
+        uid: String,
+    },
+}

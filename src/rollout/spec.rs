@@ -1,0 +1,235 @@
+//! Parse, don't validate: the engine takes a [`ValidatedRollout`] and nothing else.
+//!
+//! The API server's schema refuses most nonsense before us; what it cannot see (the template is free-form JSON)
+//! is refused here, with the field, what was found and what is allowed.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::api::analysis::Argument;
+use crate::api::names;
+use crate::api::request::RolloutRequest;
+use crate::api::rollout::{Rollout, RolloutStatus, TemplateRef};
+use crate::manifest::digest;
+
+/// Argo Rollouts' default for both scale-down delays.
+const DEFAULT_SCALE_DOWN_DELAY: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// A Rollout that can be carried out, with its status as recorded.
+#[derive(Clone, Debug)]
+pub struct ValidatedRollout {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// Git commit of the template, from the annotation that sync writes.
+    pub commit: Option<String>,
+    /// Wanted pods of the stable revision.
+    pub replicas: i32,
+    /// Labels that select the Rollout's pods.
+    pub selector: BTreeMap<String, String>,
+    /// The pod template as written.
+    pub template: Value,
+    /// Identity of the template.
+    pub digest: String,
+    /// Its short form, in names and labels.
+    pub hash: String,
+    /// How many old ReplicaSets are kept.
+    pub history_limit: usize,
+    /// Name of the stable Service.
+    pub stable_service: String,
+    /// Name of the canary Service.
+    pub canary_service: String,
+    /// Names of the HTTPRoutes.
+    pub routes: Vec<String>,
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// Identity of the steps: changed steps start again at 0.
+    pub steps_digest: String,
+    /// Analysis in the background.
+    pub background: Option<Background>,
+    /// How long an old stable ReplicaSet is kept after promotion.
+    pub scale_down_delay: std::time::Duration,
+    /// How long an aborted canary's pods are kept; none keeps them.
+    pub abort_scale_down_delay: Option<std::time::Duration>,
+    /// A person's command.
+    pub request: Option<RolloutRequest>,
+    /// The status as recorded.
+    pub status: RolloutStatus,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Percent of traffic for the canary, 0..=100.
+    SetWeight(i32),
+    /// Wait for a time, or for a person.
+    Pause(Option<std::time::Duration>),
+    /// Run an analysis to its end.
+    Analysis(Analysis),
+}
+
+/// Templates and arguments of an analysis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Analysis {
+    /// Templates by name.
+    pub templates: Vec<TemplateRef>,
+    /// Arguments.
+    pub args: Vec<Argument>,
+}
+
+/// Analysis in the background of the steps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Background {
+    /// Templates and arguments.
+    pub analysis: Analysis,
+    /// Index of the step at which it begins.
+    pub starting_step: usize,
+}
+
+/// Why a Rollout cannot be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {found}; {allowed}")]
+pub struct SpecError {
+    /// Path of the field.
+    pub field: String,
+    /// What it has.
+    pub found: String,
+    /// What it may have.
+    pub allowed: String,
+}
+
+fn refuse<T>(field: &str, found: impl Into<String>, allowed: &str) -> Result<T, SpecError> {
+    Err(SpecError { field: field.to_owned(), found: found.into(), allowed: allowed.to_owned() })
+}
+
+impl ValidatedRollout {
+    /// Is this hash the spec's template?
+    #[must_use]
+    pub fn is_target(&self, hash: &str) -> bool {
+        self.hash == hash
+    }
+
+    /// Name of the ReplicaSet of a revision.
+    #[must_use]
+    pub fn replica_set_name(&self, hash: &str) -> String {
+        format!("{}-{hash}", self.name)
+    }
+
+    /// The weight in force at a step: that of the last `setWeight` up to it, 100 after the last step, and always 0
+    /// for a Rollout without pods.
+    #[must_use]
+    pub fn weight_at(&self, index: usize) -> i32 {
+        if self.replicas == 0 {
+            return 0;
+        }
+        if index >= self.steps.len() {
+            return 100;
+        }
+        let earlier = self.steps.iter().take(index + 1).rev();
+        earlier.into_iter().find_map(|step| if let Step::SetWeight(weight) = step { Some(*weight) } else { None }).unwrap_or(0)
+    }
+
+    /// How many canary pods a weight needs: its share of the replicas, rounded up.
+    #[must_use]
+    pub fn pods_for(&self, weight: i32) -> i32 {
+        let exact = i64::from(weight) * i64::from(self.replicas);
+        i32::try_from((exact + 99) / 100).unwrap_or(self.replicas)
+    }
+}
+
+/// Reads a Rollout as the API server gave it.
+pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
+    let spec = &rollout.spec;
+    let canary = &spec.strategy.canary;
+    check_template(&spec.template, &spec.selector.match_labels)?;
+    if !(0..=10_000).contains(&spec.replicas) {
+        return refuse("spec.replicas", spec.replicas.to_string(), "must be between 0 and 10000");
+    }
+    if canary.stable_service == canary.canary_service {
+        return refuse(
+            "spec.strategy.canary.canaryService",
+            format!("'{}' is stableService too", canary.canary_service),
+            "must be another Service",
+        );
+    }
+    let routes: Vec<String> = canary.traffic_routing.gateway_api.http_routes.iter().map(|route| route.name.clone()).collect();
+    if routes.is_empty() {
+        return refuse("spec.strategy.canary.trafficRouting.gatewayAPI.httpRoutes", "empty", "must name at least one HTTPRoute");
+    }
+    let steps = canary.steps.iter().enumerate().map(|(index, step)| parse_step(index, step)).collect::<Result<Vec<_>, _>>()?;
+    let background = canary.analysis.as_ref().map(|analysis| Background {
+        analysis: Analysis { templates: analysis.templates.clone(), args: analysis.args.clone() },
+        starting_step: usize::try_from(analysis.starting_step.unwrap_or(0)).unwrap_or(0),
+    });
+    let template_digest = digest::template_digest(&spec.template);
+    let abort_delay = canary.abort_scale_down_delay_seconds.map_or(DEFAULT_SCALE_DOWN_DELAY, |d| d.std());
+    let meta = &rollout.metadata;
+    Ok(ValidatedRollout {
+        name: meta.name.clone().unwrap_or_default(),
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        generation: meta.generation.unwrap_or(0),
+        commit: meta.annotations.as_ref().and_then(|a| a.get(names::COMMIT)).filter(|c| is_commit(c)).cloned(),
+        replicas: spec.replicas,
+        selector: spec.selector.match_labels.clone(),
+        template: spec.template.clone(),
+        hash: digest::template_hash(&template_digest),
+        digest: template_digest,
+        history_limit: usize::try_from(spec.revision_history_limit).unwrap_or(0),
+        stable_service: canary.stable_service.clone(),
+        canary_service: canary.canary_service.clone(),
+        routes,
+        steps_digest: digest::template_digest(&serde_json::to_value(&canary.steps).unwrap_or_default()),
+        steps,
+        background,
+        scale_down_delay: canary.scale_down_delay_seconds.map_or(DEFAULT_SCALE_DOWN_DELAY, |d| d.std()),
+        abort_scale_down_delay: Some(abort_delay).filter(|delay| !delay.is_zero()),
+        request: spec.request.clone(),
+        status: rollout.status.clone().unwrap_or_default(),
+    })
+}
+
+/// An annotation is anybody's to write; only what looks like a commit id is taken over into status.
+fn is_commit(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn parse_step(index: usize, step: &crate::api::rollout::Step) -> Result<Step, SpecError> {
+    let field = format!("spec.strategy.canary.steps[{index}]");
+    match (&step.set_weight, &step.pause, &step.analysis) {
+        (Some(weight), None, None) if (0..=100).contains(weight) => Ok(Step::SetWeight(*weight)),
+        (Some(weight), None, None) => refuse(&format!("{field}.setWeight"), weight.to_string(), "must be between 0 and 100"),
+        (None, Some(pause), None) => Ok(Step::Pause(pause.duration.map(|d| d.std()))),
+        (None, None, Some(analysis)) if !analysis.templates.is_empty() => {
+            Ok(Step::Analysis(Analysis { templates: analysis.templates.clone(), args: analysis.args.clone() }))
+        }
+        (None, None, Some(_)) => refuse(&format!("{field}.analysis.templates"), "empty", "must name at least one template"),
+        _ => refuse(&field, "none or several of setWeight, pause, analysis", "must have exactly one of them"),
+    }
+}
+
+/// What a ReplicaSet needs of a template before the API server is asked.
+fn check_template(template: &Value, selector: &BTreeMap<String, String>) -> Result<(), SpecError> {
+    if selector.is_empty() {
+        return refuse("spec.selector.matchLabels", "empty", "must have at least one label");
+    }
+    let labels = template.pointer("/metadata/labels");
+    for (key, value) in selector {
+        let found = labels.and_then(|labels| labels.get(key)).and_then(Value::as_str);
+        if found != Some(value.as_str()) {
+            let found = found.map_or_else(|| "no such label".to_owned(), |found| format!("'{found}'"));
+            let field = format!("spec.template.metadata.labels['{key}']");
+            return refuse(&field, found, &format!("spec.selector.matchLabels asks for '{value}'"));
+        }
+    }
+    match template.pointer("/spec/containers").and_then(Value::as_array) {
+        Some(containers) if !containers.is_empty() => Ok(()),
+        _ => refuse("spec.template.spec.containers", "none", "must have at least one container"),
+    }
+}

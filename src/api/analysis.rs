@@ -1,5 +1,6 @@
 //! `AnalysisTemplate`, `ClusterAnalysisTemplate` and `AnalysisRun`: what is measured, and what was found.
 //! Field names and semantics follow Argo Rollouts, with one difference: missing data is neither success nor failure.
+#![expect(clippy::duplicated_attributes, reason = "the lint takes two printer columns' `type_` for one attribute given twice")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};

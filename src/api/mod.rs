@@ -35,12 +35,18 @@ pub const VERSION: &str = "v1alpha1";
 /// Every CustomResourceDefinition, in the order in which `tidegate crds` prints them.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![
+    let mut all = vec![
         Application::crd(),
         Project::crd(),
         Rollout::crd(),
         AnalysisTemplate::crd(),
         ClusterAnalysisTemplate::crd(),
         AnalysisRun::crd(),
-    ]
+    ];
+    for version in all.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
+        if let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {
+            schema::refuse_null(schema);
+        }
+    }
+    all
 }

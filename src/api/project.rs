@@ -20,11 +20,11 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct ProjectSpec {
     /// Namespaces whose Applications may use this Project. `*` is allowed as a whole name or as a suffix (`team-*`).
-    #[schemars(length(min = 1, max = 200))]
+    #[schemars(length(min = 1, max = 200), inner(length(min = 1, max = 63), regex(pattern = r"^(\*|[a-z0-9][a-z0-9-]*\*?)$")))]
     pub application_namespaces: Vec<String>,
     /// Repositories, compared by whole address; `*` as a suffix matches the rest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 200))]
+    #[schemars(length(max = 200), inner(length(min = 1, max = 1024)))]
     pub source_repos: Vec<String>,
     /// Where objects may go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -40,7 +40,7 @@ pub struct ProjectSpec {
     pub denied_kinds: Vec<GroupKind>,
     /// Metric servers that analyses may ask, as `host`, `host:port` or `*.suffix`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 200))]
+    #[schemars(length(max = 200), inner(length(min = 1, max = 253)))]
     pub metric_addresses: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ pub struct ProjectSpec {
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
 pub struct AllowedDestination {
     /// Namespace; `*` is allowed as a whole name or as a suffix (`team-*`).
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^(\*|[a-z0-9][a-z0-9-]*\*?)$"))]
     pub namespace: String,
 }
 
@@ -56,6 +56,7 @@ pub struct AllowedDestination {
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
 pub struct GroupKind {
     /// API group; empty for core.
+    #[schemars(length(max = 253))]
     pub group: String,
     /// Kind.
     #[schemars(length(min = 1, max = 63))]

@@ -76,7 +76,7 @@ const fn ten() -> i32 {
 #[serde(rename_all = "camelCase")]
 pub struct Selector {
     /// Labels that pods must carry; at least one.
-    #[schemars(length(min = 1, max = 20))]
+    #[schemars(schema_with = "super::schema::labels")]
     #[x_kube(validation = Rule::new("!('tidegate.dev/pod-template-hash' in self)").message("spec.selector.matchLabels must not name tidegate.dev/pod-template-hash; it is added for each revision"))]
     pub match_labels: BTreeMap<String, String>,
 }

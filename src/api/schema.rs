@@ -1,5 +1,8 @@
 //! Schema pieces that a Rust type alone cannot say.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// A pod template as JSON: fields of Kubernetes versions newer than ours pass through unchanged.
@@ -20,4 +23,29 @@ pub(super) fn conditions(generator: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["type"],
     })
+}
+
+/// Labels that a selector asks for: at least one, at most 20.
+pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 20,
+        "additionalProperties": {"type": "string", "maxLength": 63},
+    })
+}
+
+/// Takes `nullable` from a schema and everything in it, so that the API server refuses a `null`. Let through, it
+/// would pass `has(...)` in our rules while we read it as absent: two opinions about one object.
+pub(super) fn refuse_null(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(refuse_null);
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        refuse_null(values);
+    }
+    match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(item)) => refuse_null(item),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(refuse_null),
+        None => {}
+    }
 }

@@ -1,1 +1,90 @@
-//! `kubectl tidegate`: what a person sees and commands.
+//! `kubectl tidegate`: what a person sees and commands; and the generated files (`crds/`, `docs/reference/`).
+//!
+//! | file | does |
+//! |---|---|
+//! | [`args`] | the command line |
+//! | [`connect`] | kubeconfig, deadlines, objects by name |
+//! | [`show`] | `get`, `status` |
+//! | [`request`] | `promote`, `abort`, `retry`: write the request, wait for the answer |
+//! | [`render`], [`text`] | status to text, pure |
+//! | [`error`] | exit codes, messages, hints |
+//! | [`crds`], [`reference`] | `tidegate crds` |
+
+use std::io;
+use std::io::Write;
+
+use clap::CommandFactory;
+
+pub mod args;
+pub mod connect;
+pub mod crds;
+pub mod error;
+pub mod reference;
+pub mod render;
+pub mod request;
+pub mod show;
+pub mod text;
+
+use args::{Command, Line};
+use connect::Session;
+use error::{CliError, Exit};
+
+use crate::api::request::RolloutAction;
+
+/// Carries out a command line, and says on standard error why when it did not work out.
+pub async fn run(line: Line) -> Exit {
+    let mut out = io::stdout();
+    let result = match &line.command {
+        Command::Version => print_version("kubectl-tidegate").map(|()| Exit::Done).map_err(CliError::from),
+        Command::Completion { shell } => completion(*shell, &mut out),
+        command => match Session::connect(&line.target, &mut out).await {
+            Ok(mut session) => execute(command, &mut session).await,
+            Err(error) => Err(error),
+        },
+    };
+    result.unwrap_or_else(|error| report(&error, &mut io::stderr()))
+}
+
+/// Carries out a command that needs the cluster.
+///
+/// # Errors
+/// As the command; see [`show`] and [`request`].
+pub async fn execute(command: &Command, session: &mut Session<'_>) -> Result<Exit, CliError> {
+    match command {
+        Command::Get(args) => show::get(session, args).await,
+        Command::Status(args) => show::status(session, args).await,
+        Command::Promote(args) => request::ask(session, &args.ask.name, args.action(), args.ask.timeout.std()).await,
+        Command::Abort(ask) => request::ask(session, &ask.name, RolloutAction::Abort, ask.timeout.std()).await,
+        Command::Retry(ask) => request::ask(session, &ask.name, RolloutAction::Retry, ask.timeout.std()).await,
+        Command::Version => print_version("kubectl-tidegate").map(|()| Exit::Done).map_err(CliError::from),
+        Command::Completion { shell } => completion(*shell, session.out),
+    }
+}
+
+/// `error: ...` and `hint: ...`, one line each.
+pub fn report(error: &CliError, out: &mut dyn Write) -> Exit {
+    if !error.message.is_empty() {
+        // Nobody is left to tell when standard error is closed; the exit code still says it.
+        let _ = writeln!(out, "error: {}", error.message);
+        if let Some(hint) = &error.hint {
+            let _ = writeln!(out, "hint: {hint}");
+        }
+    }
+    error.exit
+}
+
+fn completion(shell: clap_complete::Shell, out: &mut dyn Write) -> Result<Exit, CliError> {
+    // Into memory first: the generator panics when it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Line::command(), "kubectl-tidegate", &mut script);
+    out.write_all(&script)?;
+    Ok(Exit::Done)
+}
+
+/// Prints `<program> <version>`.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn print_version(program: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{program} {}", env!("CARGO_PKG_VERSION"))
+}

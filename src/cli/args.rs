@@ -1,0 +1,158 @@
+//! The command line of `kubectl tidegate`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::api::Duration;
+use crate::api::request::RolloutAction;
+
+/// See and steer progressive delivery
+///
+/// Everything goes through the API server as you: your rights hold, and the audit log names you.
+///
+/// Exit codes: 0 done or healthy, 1 unexpected, 2 usage, 3 refused, 4 timed out, 5 degraded, 6 waits for a person,
+/// 7 not found, 8 forbidden, 9 cluster unreachable.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "kubectl-tidegate", bin_name = "kubectl tidegate", version)]
+pub struct Line {
+    /// Which cluster, and how long to wait for it.
+    #[command(flatten)]
+    pub target: Target,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which cluster and namespace.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Target {
+    /// Namespace. Default: the context's
+    #[arg(short, long, global = true, value_name = "NAMESPACE", value_parser = name)]
+    pub namespace: Option<String>,
+    /// Context of the kubeconfig. Default: the current one
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The kubeconfig. Default: as kubectl finds it
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Longest time for one answer of the API server
+    #[arg(long, global = true, value_name = "DURATION", default_value = "10s")]
+    pub request_timeout: Duration,
+}
+
+/// What to do.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Show Rollouts or Applications: a table of all, or one with all that is known about it
+    Get(Get),
+    /// Say how a Rollout is, by sentence and exit code: 0 healthy, 4 still under way, 5 degraded, 6 waits for a person
+    Status(StatusArgs),
+    /// Leave a pause or pass the current step
+    Promote(Promote),
+    /// Send traffic back to stable and hold this content
+    Abort(Ask),
+    /// Start a stopped revision again at the first step, lifting its hold
+    Retry(Ask),
+    /// Print the version
+    Version,
+    /// Print a completion script for a shell
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Flags of `get`.
+#[derive(Args, Clone, Debug)]
+pub struct Get {
+    /// What to show
+    #[arg(value_enum)]
+    pub kind: Kind,
+    /// Only this one, with all that is known about it
+    #[arg(value_parser = name)]
+    pub name: Option<String>,
+    /// In all namespaces
+    #[arg(short = 'A', long, conflicts_with = "name")]
+    pub all_namespaces: bool,
+    /// Another form than text
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub output: Option<Output>,
+}
+
+/// Kinds that `get` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// How a workload's revisions go live
+    #[value(aliases = ["ro", "rollouts"])]
+    Rollout,
+    /// A directory in Git, and where it goes
+    #[value(aliases = ["app", "applications"])]
+    Application,
+}
+
+/// Forms other than text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// The object, or a List
+    Json,
+    /// The same as YAML
+    Yaml,
+    /// `<kind>.tidegate.dev/<name>` a line
+    Name,
+}
+
+/// Flags of `status`.
+#[derive(Args, Clone, Debug)]
+pub struct StatusArgs {
+    /// Name of the Rollout
+    #[arg(value_parser = name)]
+    pub name: String,
+    /// Wait until it is healthy, degraded, or waits for a person
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Wait at most this long; implies --watch. Default: no limit
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<Duration>,
+}
+
+/// Flags of `promote`.
+#[derive(Args, Clone, Debug)]
+pub struct Promote {
+    /// The request.
+    #[command(flatten)]
+    pub ask: Ask,
+    /// Skip all remaining steps
+    #[arg(long)]
+    pub full: bool,
+}
+
+/// What each command to a Rollout needs.
+#[derive(Args, Clone, Debug)]
+pub struct Ask {
+    /// Name of the Rollout
+    #[arg(value_parser = name)]
+    pub name: String,
+    /// How long to wait for the controller's answer; the request stands after that, too
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub timeout: Duration,
+}
+
+impl Promote {
+    /// The action that the flags ask for.
+    #[must_use]
+    pub const fn action(&self) -> RolloutAction {
+        if self.full { RolloutAction::PromoteFull } else { RolloutAction::Promote }
+    }
+}
+
+/// Names become parts of addresses: only what Kubernetes allows in them gets that far.
+fn name(text: &str) -> Result<String, String> {
+    let plain = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.');
+    let ends = text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.ends_with(|c: char| c.is_ascii_alphanumeric());
+    if plain && ends && text.len() <= 253 {
+        Ok(text.to_owned())
+    } else {
+        Err("a name has 1 to 253 characters of a-z, 0-9, '-' and '.', and begins and ends with a letter or digit".to_owned())
+    }
+}

@@ -1,0 +1,5 @@
+//! The reference.
+#[must_use]
+pub fn pages() -> Vec<(String, String)> {
+    Vec::new()
+}

@@ -14,6 +14,8 @@
 pub mod decide;
 pub mod effect;
 pub mod invariant;
+pub mod notes;
+pub mod objects;
 pub mod observed;
 pub mod spec;
 

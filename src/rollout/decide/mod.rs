@@ -6,7 +6,7 @@
 mod analysis;
 mod canary;
 mod promote;
-mod report;
+pub mod report;
 mod request;
 mod scale;
 mod weight;

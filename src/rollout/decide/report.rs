@@ -2,7 +2,7 @@
 
 use super::{Draft, Situation};
 use crate::api::condition::{self, rollout as reasons};
-use crate::api::rollout::{RolloutPhase, WaitingOn};
+use crate::api::rollout::{RolloutPhase, RolloutStatus, WaitingOn};
 
 /// Fills in everything that follows from the decision.
 pub(super) fn finish(draft: &mut Draft<'_>) {
@@ -63,4 +63,21 @@ fn conditions(draft: &mut Draft<'_>) {
         condition::set(&mut draft.status.conditions, kind, status, reason, message, generation, now);
     }
     debug_assert!(draft.situation() != Situation::AtStable || draft.status.canary.is_none() || phase != RolloutPhase::Healthy);
+}
+
+/// The status of a Rollout whose spec cannot be read: everything stays as it is, and it says why.
+#[must_use]
+pub fn invalid(before: &RolloutStatus, generation: Option<i64>, why: &str, now: jiff::Timestamp) -> RolloutStatus {
+    let mut status = before.clone();
+    status.phase = Some(RolloutPhase::Degraded);
+    status.message = Some(why.to_owned());
+    status.observed_generation = generation;
+    status.waiting_on = None;
+    for kind in [condition::STALLED, condition::INVALID_SPEC] {
+        condition::set(&mut status.conditions, kind, true, reasons::INVALID_SPEC, why, generation, now);
+    }
+    for kind in [condition::RECONCILING, condition::PROGRESSING, condition::PAUSED] {
+        condition::set(&mut status.conditions, kind, false, reasons::INVALID_SPEC, why, generation, now);
+    }
+    status
 }

@@ -1,0 +1,70 @@
+//! One pass for one AnalysisRun: measure what is due, record what it adds up to.
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+
+use super::Context;
+use super::error::{Error, find, within};
+use super::rollout::execute::record_status;
+use crate::analysis::provider::{AddressPolicy, Provider};
+use crate::analysis::{Taken, due, record};
+use crate::api::Project;
+use crate::api::analysis::{AnalysisRun, AnalysisRunSpec, RunPhase};
+use crate::sync::project;
+
+/// Looks at a run and measures what is due. Returns when to look again.
+pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Option<Timestamp>, Error> {
+    let api: Api<AnalysisRun> = Api::namespaced(ctx.client.clone(), namespace);
+    let Some(run) = find("get AnalysisRun", api.get(name)).await?.filter(|r| r.metadata.deletion_timestamp.is_none()) else {
+        return Ok(None);
+    };
+    let before = run.status.clone().unwrap_or_default();
+    if before.completed_at.is_some() {
+        return Ok(None);
+    }
+    let plan = due(&run.spec, &before, ctx.now());
+    let taken = measure(ctx, namespace, &run.spec, &plan.metrics).await?;
+    let now = ctx.now();
+    let mut after = record(&run.spec, &before, &taken, now);
+    after.observed_generation = run.metadata.generation;
+    if after != before {
+        record_status(&api, name, &run.resource_version().unwrap_or_default(), &after).await?;
+        if after.phase != before.phase {
+            let message = after.message.clone().unwrap_or_default();
+            tracing::info!(phase = ?after.phase, message, "state changed");
+            let warning = matches!(after.phase, RunPhase::Failed | RunPhase::Error | RunPhase::Inconclusive);
+            ctx.event(&run, warning, &format!("{:?}", after.phase), &message, "Analysis").await;
+        }
+        if after.completed_at.is_some() {
+            ctx.metrics.verdict(&format!("{:?}", after.phase));
+        }
+    }
+    Ok(due(&run.spec, &after, now).next)
+}
+
+/// Takes all due measurements at once: a slow metric server must not delay the others.
+async fn measure(ctx: &Context, namespace: &str, spec: &AnalysisRunSpec, metrics: &[usize]) -> Result<Vec<Taken>, Error> {
+    if metrics.is_empty() {
+        return Ok(Vec::new());
+    }
+    let policy = address_policy(ctx, namespace).await?;
+    let all = metrics.iter().filter_map(|index| Some((*index, spec.metrics.get(*index)?))).map(|(metric, spec)| {
+        let policy = policy.clone();
+        async move {
+            let started_at = ctx.now();
+            let outcome = ctx.prometheus.measure(&spec.provider, &policy, started_at).await;
+            Taken { metric, started_at, finished_at: ctx.now(), outcome }
+        }
+    });
+    Ok(join_all(all).await)
+}
+
+/// Which metric servers analyses of a namespace may ask: what the Projects that list it allow.
+async fn address_policy(ctx: &Context, namespace: &str) -> Result<AddressPolicy, Error> {
+    let api: Api<Project> = Api::all(ctx.client.clone());
+    let projects = within("list Projects", api.list(&ListParams::default())).await?;
+    let specs: Vec<_> = projects.items.into_iter().map(|project| project.spec).collect();
+    Ok(project::metric_addresses(&specs, namespace).map_or(AddressPolicy::AnyRemote, AddressPolicy::Listed))
+}

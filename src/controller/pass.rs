@@ -1,0 +1,104 @@
+//! What is around every pass: a span, a stopwatch, a net for panics, and backoff. An object that fails again and again
+//! is looked at less and less often, and the others not at all less.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use tracing::Instrument;
+
+use super::Context;
+use super::error::Error;
+
+/// Pause after a lost race: long enough for the winner's write to be visible.
+const RACE_PAUSE: Duration = Duration::from_millis(100);
+/// First and longest pause after a failure.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Look at everything this often even if no event says so: a lost event must not be lost work.
+const RESYNC: Duration = Duration::from_secs(300);
+/// Look again at what is under way this often, whatever the watches say.
+const AT_MOST: Duration = Duration::from_secs(10);
+
+/// Failures in a row, by kind, namespace and name. An entry goes with the first success.
+#[derive(Debug, Default)]
+pub struct Failures(Mutex<HashMap<(&'static str, String, String), u32>>);
+
+impl Failures {
+    fn count(&self, kind: &'static str, namespace: &str, name: &str) -> u32 {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = map.entry((kind, namespace.to_owned(), name.to_owned())).or_insert(0);
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    fn clear(&self, kind: &'static str, namespace: &str, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(kind, namespace.to_owned(), name.to_owned()));
+    }
+}
+
+/// Runs one pass and says when the next is due.
+pub async fn run(
+    ctx: &Context,
+    kind: &'static str,
+    namespace: &str,
+    name: &str,
+    pass: impl Future<Output = Result<Option<Timestamp>, Error>>,
+) -> Action {
+    let span = tracing::info_span!("reconcile", kind, namespace, name);
+    #[expect(clippy::disallowed_methods, reason = "a stopwatch")]
+    let started = Instant::now();
+    let result = async {
+        let result = AssertUnwindSafe(pass).catch_unwind().await.unwrap_or_else(|panic| {
+            let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let message = message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            Err(Error::Panicked { message })
+        });
+        match &result {
+            Err(error) if error.is_race() => tracing::debug!(%error, "looking again"),
+            Err(error) => tracing::warn!(%error, category = error.category(), "pass failed"),
+            Ok(_) => {}
+        }
+        result
+    }
+    .instrument(span)
+    .await;
+    ctx.metrics.pass(kind, started.elapsed(), result.as_ref().err().map(Error::category));
+    match result {
+        Ok(next) => {
+            ctx.failures.clear(kind, namespace, name);
+            Action::requeue(until(ctx.now(), next))
+        }
+        Err(error) if error.is_race() => Action::requeue(RACE_PAUSE),
+        Err(_) => {
+            let count = ctx.failures.count(kind, namespace, name);
+            Action::requeue(BACKOFF.0.saturating_mul(1 << count.min(6).saturating_sub(1)).min(BACKOFF.1))
+        }
+    }
+}
+
+/// The time until `next`, which is due at least this often.
+fn until(now: Timestamp, next: Option<Timestamp>) -> Duration {
+    let Some(next) = next else { return RESYNC };
+    Duration::try_from(next.duration_since(now)).unwrap_or(Duration::ZERO).clamp(Duration::from_millis(1), AT_MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Protects: a pause that ends in an hour is still looked at every few seconds (a missed event costs seconds, not
+    /// hours), and one that is over is looked at now.
+    #[test]
+    fn when_to_look_again() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
+        assert_eq!(until(now, None), RESYNC);
+        assert_eq!(until(now, at("2026-01-01T00:00:03Z")), Duration::from_secs(3));
+        assert_eq!(until(now, at("2026-01-01T01:00:00Z")), AT_MOST);
+        assert_eq!(until(now, at("2025-01-01T01:00:00Z")), Duration::from_millis(1));
+    }
+}

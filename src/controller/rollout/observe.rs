@@ -1,0 +1,298 @@
+//! One snapshot of the cluster for one Rollout. Read from the API server itself, never from a cache: a decision on a
+//! stale view is how rollouts get stuck. Watches only say when to look.
+
+use std::collections::BTreeMap;
+
+use futures::future::try_join_all;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, PartialObjectMeta, PostParams};
+use kube::{Client, ResourceExt};
+use serde_json::Value;
+
+use crate::analysis::{Purpose, ResolveContext, Template, resolve};
+use crate::api::analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Metric};
+use crate::api::names;
+use crate::controller::error::{Error, find, status_code, within};
+use crate::rollout::objects;
+use crate::rollout::observed::{self, Observed, Run, TemplateCheck};
+use crate::rollout::spec::{Analysis, Step, ValidatedRollout};
+use crate::traffic::gateway::Gateway;
+
+/// HTTPRoute as Gateway API serves it.
+#[must_use]
+pub fn http_route() -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute"), "httproutes")
+}
+
+fn gateway_resource(kind: &str, plural: &str) -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", kind), plural)
+}
+
+/// Everything the decision needs, as it is now.
+pub async fn observe(client: &Client, rollout: &ValidatedRollout, now: jiff::Timestamp) -> Result<Observed, Error> {
+    let owned = ListParams::default().labels(&format!("{}={}", names::ROLLOUT, rollout.name));
+    let (sets, runs, hashes, routes) = futures::try_join!(
+        list_sets(client, rollout, &owned),
+        list_runs(client, rollout, &owned),
+        pod_hashes(client, rollout),
+        get_routes(client, rollout),
+    )?;
+    let (stable_service, canary_service, gateways, template, (background, step_metrics)) = futures::try_join!(
+        get_service(client, rollout, &rollout.stable_service, &hashes),
+        get_service(client, rollout, &rollout.canary_service, &hashes),
+        get_gateways(client, rollout, &routes),
+        check_template(client, rollout, &sets),
+        get_metrics(client, rollout),
+    )?;
+    Ok(Observed {
+        now,
+        replica_sets: sets,
+        stable_service,
+        canary_service,
+        routes,
+        gateways,
+        runs,
+        background,
+        step_metrics,
+        template,
+    })
+}
+
+fn is_owned(meta: &kube::core::ObjectMeta, uid: &str) -> bool {
+    meta.owner_references.iter().flatten().any(|owner| owner.uid == uid && owner.controller == Some(true))
+}
+
+async fn list_sets(client: &Client, rollout: &ValidatedRollout, owned: &ListParams) -> Result<Vec<observed::ReplicaSet>, Error> {
+    let api: Api<ReplicaSet> = Api::namespaced(client.clone(), &rollout.namespace);
+    let list = within("list ReplicaSets", api.list(owned)).await?;
+    let own = list.items.into_iter().filter(|set| is_owned(&set.metadata, &rollout.uid));
+    Ok(own.map(|set| replica_set(&set)).collect())
+}
+
+fn replica_set(set: &ReplicaSet) -> observed::ReplicaSet {
+    let generation = set.metadata.generation;
+    let status = set.status.clone().unwrap_or_default();
+    // A status that speaks of an older spec says nothing about pods that the new spec took away.
+    let fresh = status.observed_generation.is_none() || status.observed_generation >= generation;
+    let wanted = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let at_most = if fresh { i32::MAX } else { wanted };
+    observed::ReplicaSet {
+        name: set.name_any(),
+        uid: set.uid().unwrap_or_default(),
+        resource_version: set.resource_version().unwrap_or_default(),
+        hash: set.labels().get(names::POD_TEMPLATE_HASH).cloned().unwrap_or_default(),
+        revision: set.labels().get(names::REVISION).and_then(|number| number.parse().ok()).unwrap_or(0),
+        wanted,
+        current: status.replicas,
+        ready: status.ready_replicas.unwrap_or(0).min(at_most),
+        available: status.available_replicas.unwrap_or(0).min(at_most),
+        deleting: set.metadata.deletion_timestamp.is_some(),
+    }
+}
+
+async fn list_runs(client: &Client, rollout: &ValidatedRollout, owned: &ListParams) -> Result<Vec<Run>, Error> {
+    let api: Api<AnalysisRun> = Api::namespaced(client.clone(), &rollout.namespace);
+    let list = within("list AnalysisRuns", api.list(owned)).await?;
+    let own = list.items.into_iter().filter(|run| is_owned(&run.metadata, &rollout.uid));
+    Ok(own
+        .map(|run| Run {
+            name: run.name_any(),
+            uid: run.uid().unwrap_or_default(),
+            created: run.creation_timestamp().map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0),
+            subject: run.spec.subject.clone(),
+            terminating: run.spec.terminate.is_some(),
+            status: run.status.unwrap_or_default(),
+        })
+        .collect())
+}
+
+/// Revision of each pod of the Rollout, by pod name; labels only.
+async fn pod_hashes(client: &Client, rollout: &ValidatedRollout) -> Result<BTreeMap<String, String>, Error> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), &rollout.namespace);
+    let selector: Vec<String> = rollout.selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let params = ListParams::default().labels(&selector.join(","));
+    let pods = within("list pods", api.list_metadata(&params)).await?;
+    let hash = |pod: &PartialObjectMeta<Pod>| pod.labels().get(names::POD_TEMPLATE_HASH).cloned();
+    Ok(pods.items.iter().filter_map(|pod| Some((pod.name_any(), hash(pod)?))).collect())
+}
+
+async fn get_service(
+    client: &Client,
+    rollout: &ValidatedRollout,
+    name: &str,
+    hashes: &BTreeMap<String, String>,
+) -> Result<Option<observed::Service>, Error> {
+    let services: Api<Service> = Api::namespaced(client.clone(), &rollout.namespace);
+    let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), &rollout.namespace);
+    let of = ListParams::default().labels(&format!("kubernetes.io/service-name={name}"));
+    let (service, slices) =
+        futures::try_join!(find("get Service", services.get(name)), within("list EndpointSlices", slices.list(&of)))?;
+    let Some(service) = service else { return Ok(None) };
+    let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default();
+    Ok(Some(observed::Service {
+        name: name.to_owned(),
+        uid: service.uid().unwrap_or_default(),
+        hash: selector.get(names::POD_TEMPLATE_HASH).cloned(),
+        has_selector: !selector.is_empty(),
+        ready_endpoints: ready_endpoints(&slices.items, hashes),
+    }))
+}
+
+/// Counts ready endpoints by revision. A pod with several addresses (dual stack) counts once.
+fn ready_endpoints(slices: &[EndpointSlice], hashes: &BTreeMap<String, String>) -> BTreeMap<String, i32> {
+    let mut pods: BTreeMap<String, String> = BTreeMap::new();
+    for endpoint in slices.iter().flat_map(|slice| &slice.endpoints) {
+        let ready = endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true);
+        if ready {
+            let pod = endpoint.target_ref.as_ref().and_then(|target| target.name.clone());
+            let pod = pod.unwrap_or_else(|| endpoint.addresses.join(","));
+            let hash = hashes.get(&pod).cloned().unwrap_or_default();
+            pods.insert(pod, hash);
+        }
+    }
+    let mut counts = BTreeMap::new();
+    for hash in pods.into_values() {
+        *counts.entry(hash).or_insert(0) += 1;
+    }
+    counts
+}
+
+async fn get_routes(client: &Client, rollout: &ValidatedRollout) -> Result<Vec<(String, Option<Value>)>, Error> {
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &rollout.namespace, &http_route());
+    let all = rollout.routes.iter().map(|name| {
+        let api = api.clone();
+        async move {
+            let route = find(&format!("get HTTPRoute {name}"), api.get(name)).await?;
+            Ok::<_, Error>((name.clone(), route.and_then(|route| serde_json::to_value(route).ok())))
+        }
+    });
+    try_join_all(all).await
+}
+
+/// The Gateways that the routes name, each with its class's controller.
+async fn get_gateways(
+    client: &Client,
+    rollout: &ValidatedRollout,
+    routes: &[(String, Option<Value>)],
+) -> Result<Vec<Gateway>, Error> {
+    let mut wanted: Vec<(String, String)> = Vec::new();
+    let parents = routes.iter().filter_map(|(_, route)| route.as_ref()?.pointer("/spec/parentRefs")?.as_array());
+    for parent in parents.flatten() {
+        let text = |key: &str| parent.get(key).and_then(Value::as_str);
+        if text("kind").unwrap_or("Gateway") == "Gateway"
+            && let Some(name) = text("name")
+        {
+            wanted.push((text("namespace").unwrap_or(&rollout.namespace).to_owned(), name.to_owned()));
+        }
+    }
+    wanted.sort();
+    wanted.dedup();
+    let all = wanted.into_iter().map(|(namespace, name)| get_gateway(client, namespace, name));
+    Ok(try_join_all(all).await?.into_iter().flatten().collect())
+}
+
+async fn get_gateway(client: &Client, namespace: String, name: String) -> Result<Option<Gateway>, Error> {
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &gateway_resource("Gateway", "gateways"));
+    let Some(gateway) = find(&format!("get Gateway {namespace}/{name}"), api.get(&name)).await? else { return Ok(None) };
+    let class = gateway.data.pointer("/spec/gatewayClassName").and_then(Value::as_str).unwrap_or("").to_owned();
+    let classes: Api<DynamicObject> = Api::all_with(client.clone(), &gateway_resource("GatewayClass", "gatewayclasses"));
+    let class = find(&format!("get GatewayClass {class}"), classes.get(&class)).await?;
+    let controller = class.as_ref().and_then(|class| class.data.pointer("/spec/controllerName")).and_then(Value::as_str);
+    let none = Vec::new();
+    let conditions = gateway.data.pointer("/status/conditions").and_then(Value::as_array).unwrap_or(&none);
+    let is = |condition: &&Value, key: &str, value: &str| condition.get(key).and_then(Value::as_str) == Some(value);
+    let programmed = conditions.iter().any(|c| is(&c, "type", "Programmed") && is(&c, "status", "True"));
+    let controller = controller.unwrap_or("").to_owned();
+    Ok(Some(Gateway { namespace, name, controller, programmed }))
+}
+
+/// Asks the API server about the template before any pod moves: a dry run of creating its ReplicaSet.
+async fn check_template(
+    client: &Client,
+    rollout: &ValidatedRollout,
+    sets: &[observed::ReplicaSet],
+) -> Result<TemplateCheck, Error> {
+    if sets.iter().any(|set| set.hash == rollout.hash) {
+        return Ok(TemplateCheck::Accepted);
+    }
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &rollout.namespace, &replica_set_resource());
+    let wanted = objects::replica_set(rollout, &rollout.hash, 1, 0);
+    let Ok(object) = serde_json::from_value::<DynamicObject>(wanted) else {
+        return Ok(TemplateCheck::Refused("it cannot be written as a ReplicaSet".to_owned()));
+    };
+    let params = PostParams { dry_run: true, field_manager: Some(names::MANAGER_ROLLOUT.to_owned()) };
+    match within("try the pod template", api.create(&params, &object)).await {
+        Ok(_) => Ok(TemplateCheck::Accepted),
+        Err(Error::Kube { source, what }) => match (&*source, status_code(&source)) {
+            (kube::Error::Api(status), Some(400 | 422)) => {
+                Ok(TemplateCheck::Refused(status.message.chars().filter(|c| !c.is_control()).take(512).collect()))
+            }
+            // Left behind by a Rollout of the same name; the garbage collector takes it.
+            (_, Some(409)) => Ok(TemplateCheck::Accepted),
+            _ => Err(Error::Kube { source, what }),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// ReplicaSets as free-form objects: a template's fields newer than ours pass through.
+#[must_use]
+pub fn replica_set_resource() -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("apps", "v1", "ReplicaSet"), "replicasets")
+}
+
+type Resolved = Result<Vec<Metric>, String>;
+
+/// Metrics of the background analysis and of each analysis step, resolved from their templates.
+async fn get_metrics(
+    client: &Client,
+    rollout: &ValidatedRollout,
+) -> Result<(Option<Resolved>, BTreeMap<usize, Resolved>), Error> {
+    let background = match &rollout.background {
+        Some(background) => Some(resolve_analysis(client, rollout, &background.analysis, Purpose::Background).await?),
+        None => None,
+    };
+    let mut steps = BTreeMap::new();
+    for (index, step) in rollout.steps.iter().enumerate() {
+        if let Step::Analysis(analysis) = step {
+            steps.insert(index, resolve_analysis(client, rollout, analysis, Purpose::Step).await?);
+        }
+    }
+    Ok((background, steps))
+}
+
+struct Source {
+    name: String,
+    args: Vec<crate::api::analysis::Argument>,
+    metrics: Vec<Metric>,
+}
+
+async fn resolve_analysis(
+    client: &Client,
+    rollout: &ValidatedRollout,
+    analysis: &Analysis,
+    purpose: Purpose,
+) -> Result<Resolved, Error> {
+    let mut sources = Vec::new();
+    for reference in &analysis.templates {
+        let name = &reference.template_name;
+        let found = if reference.cluster_scope {
+            let api: Api<ClusterAnalysisTemplate> = Api::all(client.clone());
+            let found = find(&format!("get ClusterAnalysisTemplate {name}"), api.get(name)).await?;
+            found.map(|template| (template.spec.args, template.spec.metrics))
+        } else {
+            let api: Api<AnalysisTemplate> = Api::namespaced(client.clone(), &rollout.namespace);
+            let found = find(&format!("get AnalysisTemplate {name}"), api.get(name)).await?;
+            found.map(|template| (template.spec.args, template.spec.metrics))
+        };
+        let kind = if reference.cluster_scope { "ClusterAnalysisTemplate" } else { "AnalysisTemplate" };
+        let Some((args, metrics)) = found else { return Ok(Err(format!("{kind} {name} does not exist"))) };
+        sources.push(Source { name: name.clone(), args, metrics });
+    }
+    let templates: Vec<Template<'_>> =
+        sources.iter().map(|source| Template { name: &source.name, args: &source.args, metrics: &source.metrics }).collect();
+    let context = ResolveContext { rollout: &rollout.name, namespace: &rollout.namespace, purpose };
+    Ok(resolve(&templates, &analysis.args, &context).map_err(|error| error.to_string()))
+}

@@ -1,0 +1,57 @@
+//! The objects that effects create, as JSON. Pure, so that a test can compare them whole.
+
+use serde_json::{Map, Value, json};
+
+use super::spec::ValidatedRollout;
+use crate::api::analysis::AnalysisRunSpec;
+use crate::api::{GROUP, VERSION, names};
+
+/// The owner reference of a Rollout's ReplicaSets and AnalysisRuns: they go when it goes, as with a Deployment.
+#[must_use]
+pub fn owner(rollout: &ValidatedRollout) -> Value {
+    json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "Rollout", "name": rollout.name, "uid": rollout.uid,
+        "controller": true, "blockOwnerDeletion": true
+    })
+}
+
+/// The ReplicaSet of the spec's template: the template as written, with the pod-template-hash added to its labels.
+#[must_use]
+pub fn replica_set(rollout: &ValidatedRollout, hash: &str, revision: i64, replicas: i32) -> Value {
+    let mut template = rollout.template.clone();
+    if let Some(template) = template.as_object_mut() {
+        let metadata = template.entry("metadata").or_insert_with(|| json!({}));
+        if let Some(metadata) = metadata.as_object_mut()
+            && let Some(labels) = metadata.entry("labels").or_insert_with(|| json!({})).as_object_mut()
+        {
+            labels.insert(names::POD_TEMPLATE_HASH.to_owned(), json!(hash));
+        }
+    }
+    let mut selector: Map<String, Value> = rollout.selector.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+    selector.insert(names::POD_TEMPLATE_HASH.to_owned(), json!(hash));
+    json!({
+        "apiVersion": "apps/v1", "kind": "ReplicaSet",
+        "metadata": {
+            "name": rollout.replica_set_name(hash), "namespace": rollout.namespace,
+            "labels": {
+                names::ROLLOUT: rollout.name, names::POD_TEMPLATE_HASH: hash, names::REVISION: revision.to_string()
+            },
+            "ownerReferences": [owner(rollout)]
+        },
+        "spec": {"replicas": replicas, "selector": {"matchLabels": selector}, "template": template}
+    })
+}
+
+/// The AnalysisRun of a name.
+#[must_use]
+pub fn analysis_run(rollout: &ValidatedRollout, name: &str, spec: &AnalysisRunSpec) -> Value {
+    json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "AnalysisRun",
+        "metadata": {
+            "name": name, "namespace": rollout.namespace,
+            "labels": {names::ROLLOUT: rollout.name, names::REVISION: spec.subject.revision.to_string()},
+            "ownerReferences": [owner(rollout)]
+        },
+        "spec": spec
+    })
+}

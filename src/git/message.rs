@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use super::revision::{CommitId, is_unprintable, printable};
+use super::revision::{CommitId, printable};
 use crate::api::names;
 use crate::api::rollout::FailureCause;
 
@@ -335,6 +335,7 @@ fn is_file_ending(ending: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::git::revision::is_unprintable;
     use rstest::rstest;
 
     fn story<'a>() -> Story<'a> {

@@ -4,6 +4,7 @@
 //! A pass that fails or panics is counted, logged, and tried again with backoff; it never takes another object with it.
 
 pub mod analysis;
+pub mod application;
 pub mod error;
 pub mod flags;
 pub mod pass;
@@ -24,6 +25,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch as signal;
 
 use crate::analysis::provider::{Limits, Prometheus};
+use crate::git;
+use crate::sync::client::Cluster;
 use flags::ControllerArgs;
 use telemetry::Metrics;
 
@@ -43,6 +46,12 @@ pub struct Context {
     pub health: serve::Health,
     /// The metric servers.
     pub prometheus: Prometheus,
+    /// The cluster as Applications apply to it: by their own service accounts.
+    pub cluster: Cluster,
+    /// Mirrors of Git repositories.
+    pub git: git::client::Client,
+    /// When branches were last looked at.
+    pub polls: application::source::Polls,
     /// Failures in a row per object, for backoff.
     pub failures: pass::Failures,
     recorder: Recorder,
@@ -56,7 +65,11 @@ impl Context {
         let prometheus = Prometheus::new(Limits::default()).context("failed to set up the client for metric servers")?;
         #[expect(clippy::disallowed_methods, reason = "the start of the process, for liveness only")]
         let started = Instant::now();
+        let git = git::client::Client::new(&args.data_dir, git::client::Limits::default());
         Ok(Self {
+            cluster: Cluster::new(client.clone()),
+            git,
+            polls: application::source::Polls::default(),
             client,
             args,
             metrics: Metrics::default(),

@@ -15,9 +15,12 @@ use kube::{Resource, ResourceExt};
 use tokio::sync::watch as signal;
 
 use super::rollout::observe::http_route;
-use super::{Context, analysis, asked, pass, rollout};
+use super::{Context, analysis, application, asked, pass, rollout};
 use crate::api::analysis::AnalysisRun;
+use crate::api::application::Application;
+use crate::api::names;
 use crate::api::rollout::Rollout;
+use crate::sync::own::Owner;
 
 /// A watch is renewed this often; a dead connection is noticed that soon.
 pub const WATCH_TIMEOUT: Duration = Duration::from_secs(50);
@@ -50,9 +53,41 @@ fn dynamic_api(ctx: &Context) -> Api<DynamicObject> {
 pub async fn loops(ctx: &Arc<Context>, stopped: signal::Receiver<bool>) {
     let rollouts = Controller::new(api::<Rollout>(ctx), config());
     let runs = Controller::new(api::<AnalysisRun>(ctx), config());
-    let ready = tell_when_ready(ctx, rollouts.store(), runs.store());
-    let (_, (), ()) =
-        tokio::join!(tokio::spawn(ready), rollout_loop(ctx, rollouts, stopped.clone()), run_loop(ctx, runs, stopped));
+    let applications = Controller::new(api::<Application>(ctx), config());
+    let ready = tell_when_ready(Arc::clone(ctx), rollouts.store(), runs.store(), applications.store());
+    tokio::spawn(ready);
+    tokio::join!(
+        rollout_loop(ctx, rollouts, stopped.clone()),
+        run_loop(ctx, runs, stopped.clone()),
+        application_loop(ctx, applications, stopped)
+    );
+}
+
+async fn application_loop(ctx: &Arc<Context>, controller: Controller<Application>, stopped: signal::Receiver<bool>) {
+    let by_rollout = controller.store();
+    controller
+        .watches(api::<Rollout>(ctx), config(), move |rollout: Rollout| {
+            let label = rollout.labels().get(names::OWNED_BY).cloned().unwrap_or_default();
+            let owns = |app: &&Arc<Application>| owner(app).label() == label;
+            by_rollout.state().iter().filter(owns).map(|app| ObjectRef::from_obj(app.as_ref())).collect::<Vec<_>>()
+        })
+        .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
+        .graceful_shutdown_on(asked(stopped))
+        .run(
+            |app, ctx| async move {
+                let (namespace, name) = (app.namespace().unwrap_or_default(), app.name_any());
+                let work = application::reconcile(&ctx, &namespace, &name);
+                Ok(pass::run(&ctx, "Application", &namespace, &name, work).await)
+            },
+            never,
+            Arc::clone(ctx),
+        )
+        .for_each(log_trouble)
+        .await;
+}
+
+fn owner(app: &Application) -> Owner {
+    Owner { namespace: app.namespace().unwrap_or_default(), name: app.name_any(), uid: app.uid().unwrap_or_default() }
 }
 
 async fn rollout_loop(ctx: &Arc<Context>, controller: Controller<Rollout>, stopped: signal::Receiver<bool>) {
@@ -117,17 +152,11 @@ fn who(store: &Store<Rollout>, namespace: Option<String>, concerns: impl Fn(&Rol
     store.state().iter().filter(same).map(|rollout| ObjectRef::from_obj(rollout.as_ref())).collect()
 }
 
-async fn tell_when_ready_inner(rollouts: Store<Rollout>, runs: Store<AnalysisRun>) -> bool {
-    rollouts.wait_until_ready().await.is_ok() && runs.wait_until_ready().await.is_ok()
-}
-
-fn tell_when_ready(ctx: &Arc<Context>, rollouts: Store<Rollout>, runs: Store<AnalysisRun>) -> impl Future<Output = ()> + use<> {
-    let ctx = Arc::clone(ctx);
-    async move {
-        if tell_when_ready_inner(rollouts, runs).await {
-            ctx.health.set_ready(true);
-            tracing::info!("ready");
-        }
+async fn tell_when_ready(ctx: Arc<Context>, rollouts: Store<Rollout>, runs: Store<AnalysisRun>, applications: Store<Application>) {
+    let all = futures::future::join3(rollouts.wait_until_ready(), runs.wait_until_ready(), applications.wait_until_ready());
+    if let (Ok(()), Ok(()), Ok(())) = all.await {
+        ctx.health.set_ready(true);
+        tracing::info!("ready");
     }
 }
 

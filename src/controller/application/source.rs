@@ -1,0 +1,166 @@
+//! From an Application's `spec.source` to a branch that is fetched and files that are read.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::Api;
+
+use crate::api::application::{Application, SecretRef};
+use crate::api::condition::application as reasons;
+use crate::controller::Context;
+use crate::controller::error::{Error, find};
+use crate::git::client::{Access, FetchError, GitObjects, Mirror, RemoteUrl};
+use crate::git::revision::{BranchName, CommitId, FileKind, Objects, RepoPath, TreeId};
+use crate::manifest::parse::MAX_FILE_BYTES;
+use crate::manifest::{File, Object, parse};
+
+/// Default of `spec.source.interval`.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
+/// Shortest interval between looks at a branch.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A problem with the source: the reason of the condition, and in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Reason, from [`reasons`].
+    pub reason: &'static str,
+    /// In words.
+    pub message: String,
+}
+
+impl Problem {
+    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// Time between looks at the branch.
+#[must_use]
+pub fn interval(app: &Application) -> Duration {
+    app.spec.source.interval.map_or(DEFAULT_INTERVAL, |interval| interval.std().max(SHORTEST_INTERVAL))
+}
+
+/// A branch of a remote, with what opens it.
+#[derive(Clone)]
+pub struct Branch {
+    /// The mirror.
+    pub mirror: Mirror,
+    /// Credentials.
+    pub access: Arc<Access>,
+    /// The branch.
+    pub name: BranchName,
+    /// The Application's directory.
+    pub path: RepoPath,
+}
+
+/// Opens the Application's branch with the given Secret; without one, anonymously.
+pub async fn open(ctx: &Context, app: &Application, secret: Option<&SecretRef>) -> Result<Result<Branch, Problem>, Error> {
+    let source = &app.spec.source;
+    let url = match RemoteUrl::parse(&source.repo_url, ctx.args.insecure_git_http) {
+        Ok(url) => url,
+        Err(why) => return Ok(Err(Problem::new(reasons::INVALID_SPEC, format!("spec.source.repoURL: {why}")))),
+    };
+    let (name, path) = match (source.revision.branch.parse::<BranchName>(), source.path.parse::<RepoPath>()) {
+        (Ok(name), Ok(path)) => (name, path),
+        (Err(why), _) => return Ok(Err(Problem::new(reasons::INVALID_SPEC, format!("spec.source.revision.branch: {why}")))),
+        (_, Err(why)) => return Ok(Err(Problem::new(reasons::INVALID_SPEC, format!("spec.source.path: {why}")))),
+    };
+    let namespace = app.metadata.namespace.as_deref().unwrap_or_default();
+    let access = match secret {
+        None => Access::anonymous(),
+        Some(secret) => match read_access(ctx, namespace, &secret.name).await? {
+            Ok(access) => access,
+            Err(problem) => return Ok(Err(problem)),
+        },
+    };
+    Ok(Ok(Branch { mirror: ctx.git.mirror(&url), access: Arc::new(access), name, path }))
+}
+
+async fn read_access(ctx: &Context, namespace: &str, name: &str) -> Result<Result<Access, Problem>, Error> {
+    let api: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
+    let Some(secret) = find(&format!("get Secret {name}"), api.get(name)).await? else {
+        return Ok(Err(Problem::new(reasons::SECRET_MISSING, format!("Secret {namespace}/{name} does not exist"))));
+    };
+    let data = secret.data.unwrap_or_default();
+    let access = Access::from_secret(|key| data.get(key).map(|bytes| bytes.0.as_slice()));
+    Ok(access.map_err(|why| Problem::new(reasons::SECRET_MISSING, format!("Secret {namespace}/{name}: {why}"))))
+}
+
+/// Fetches the branch and answers its tip.
+pub async fn fetch(ctx: &Context, branch: &Branch) -> Result<Result<CommitId, FetchError>, Error> {
+    let (mirror, access, name) = (branch.mirror.clone(), Arc::clone(&branch.access), branch.name.clone());
+    let fetched = blocking("fetch", move || mirror.fetch(&access, &name)).await?;
+    ctx.metrics.git("fetch", if fetched.is_ok() { "done" } else { "failed" });
+    Ok(fetched.map(|fetched| {
+        if fetched.forced {
+            tracing::warn!(tip = %fetched.tip, "somebody pushed with force; the new tip is taken");
+        }
+        fetched.tip
+    }))
+}
+
+/// Runs work on the object database, or on a Git server, beside the runtime.
+pub async fn blocking<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    let span = tracing::Span::current();
+    let joined = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
+    joined.map_err(|error| Error::Other { what: what.to_owned(), why: error.to_string() })
+}
+
+/// The manifests of a directory, parsed. The error says in words what does not render, with file and line.
+pub fn render(objects: &GitObjects, directory: &TreeId) -> Result<Vec<Object>, String> {
+    let mut files = Vec::new();
+    for file in objects.files(directory).map_err(|error| error.to_string())? {
+        match file.kind {
+            FileKind::Symlink => return Err(format!("{}: symbolic links are not allowed: they could lead out of the path", file.path)),
+            FileKind::Submodule => return Err(format!("{}: submodules are not allowed: their content is not in this repository", file.path)),
+            FileKind::File | FileKind::Executable => {}
+        }
+        let lower = file.path.to_ascii_lowercase();
+        if [".yaml", ".yml", ".json"].iter().any(|end| lower.ends_with(end)) {
+            let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX);
+            let bytes = objects.blob(&file.blob, limit).map_err(|error| format!("{}: {error}", file.path))?;
+            files.push(File { path: file.path, bytes });
+        }
+    }
+    parse(&files).map_err(|errors| errors.to_string())
+}
+
+/// When each Application's branch was last looked at, and what was found.
+#[derive(Debug, Default)]
+pub struct Polls(Mutex<HashMap<(String, String), Poll>>);
+
+#[derive(Clone, Debug)]
+struct Poll {
+    at: Instant,
+    generation: Option<i64>,
+    tip: CommitId,
+}
+
+impl Polls {
+    /// The tip, when the branch was looked at within the interval and for this generation of the spec.
+    #[must_use]
+    pub fn fresh(&self, app: &Application) -> Option<CommitId> {
+        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let poll = map.get(&key(app))?;
+        let fresh = poll.at.elapsed() < interval(app) && poll.generation == app.metadata.generation;
+        fresh.then_some(poll.tip)
+    }
+
+    /// The branch was looked at now.
+    pub fn note(&self, app: &Application, tip: CommitId) {
+        #[expect(clippy::disallowed_methods, reason = "a poll's age, on the monotonic clock")]
+        let poll = Poll { at: Instant::now(), generation: app.metadata.generation, tip };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key(app), poll);
+    }
+
+    /// Look again at the next pass.
+    pub fn forget(&self, namespace: &str, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(namespace.to_owned(), name.to_owned()));
+    }
+}
+
+fn key(app: &Application) -> (String, String) {
+    (app.metadata.namespace.clone().unwrap_or_default(), app.metadata.name.clone().unwrap_or_default())
+}

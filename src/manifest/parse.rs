@@ -159,12 +159,9 @@ fn identify(value: &Value) -> Result<ObjectId, Vec<String>> {
         return Err(vec!["a manifest must be a map with apiVersion, kind and metadata".to_owned()]);
     }
     let api_version = field(value, "/apiVersion", &mut problems, |text| {
-        let (group, version) = text.split_once('/').unwrap_or(("", text));
-        (!text.contains('/') || is_subdomain(group)) && is_label(version)
+        text.split_once('/').map_or(is_label(text), |(group, version)| is_subdomain(group) && is_label(version))
     });
-    let kind = field(value, "/kind", &mut problems, |text| {
-        text.len() <= 63 && text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
-    });
+    let kind = field(value, "/kind", &mut problems, is_kind);
     if value.pointer("/metadata/generateName").is_some() {
         problems.push(
             "metadata.generateName is not possible: each sync would create another object; give a metadata.name".to_owned(),
@@ -235,6 +232,21 @@ const fn type_name(value: &Value) -> &'static str {
         Value::Array(_) => "a list",
         Value::Object(_) => "a map",
     }
+}
+
+fn is_kind(text: &str) -> bool {
+    let begins = text.starts_with(|c: char| c.is_ascii_alphabetic());
+    begins && text.len() <= 63 && text.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
+/// Are all parts of an id what Kubernetes allows, so that they can stand in a request's path?
+#[must_use]
+pub fn is_valid(id: &ObjectId) -> bool {
+    (id.group.is_empty() || is_subdomain(&id.group))
+        && is_label(&id.version)
+        && is_kind(&id.kind)
+        && (id.namespace.is_empty() || is_label(&id.namespace))
+        && is_name(&id.name)
 }
 
 /// RFC 1123 label, at most 63 characters.

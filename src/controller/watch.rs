@@ -152,7 +152,12 @@ fn who(store: &Store<Rollout>, namespace: Option<String>, concerns: impl Fn(&Rol
     store.state().iter().filter(same).map(|rollout| ObjectRef::from_obj(rollout.as_ref())).collect()
 }
 
-async fn tell_when_ready(ctx: Arc<Context>, rollouts: Store<Rollout>, runs: Store<AnalysisRun>, applications: Store<Application>) {
+async fn tell_when_ready(
+    ctx: Arc<Context>,
+    rollouts: Store<Rollout>,
+    runs: Store<AnalysisRun>,
+    applications: Store<Application>,
+) {
     let all = futures::future::join3(rollouts.wait_until_ready(), runs.wait_until_ready(), applications.wait_until_ready());
     if let (Ok(()), Ok(()), Ok(())) = all.await {
         ctx.health.set_ready(true);

@@ -35,11 +35,8 @@ pub struct Work {
 
 impl Work {
     fn new(app: Application) -> Self {
-        let owner = Owner {
-            namespace: app.namespace().unwrap_or_default(),
-            name: app.name_any(),
-            uid: app.uid().unwrap_or_default(),
-        };
+        let owner =
+            Owner { namespace: app.namespace().unwrap_or_default(), name: app.name_any(), uid: app.uid().unwrap_or_default() };
         let status = app.status.clone().unwrap_or_default();
         let version = app.resource_version().unwrap_or_default();
         Self { recorded: status.clone(), status, owner, version, app }
@@ -78,7 +75,13 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Opt
     if work.app.spec.suspend {
         let now = ctx.now();
         work.condition(condition::RECONCILING, false, reasons::SUSPENDED, "spec.suspend is set", now);
-        work.condition(condition::APPLIED, false, reasons::SUSPENDED, "spec.suspend is set: nothing is applied or written back", now);
+        work.condition(
+            condition::APPLIED,
+            false,
+            reasons::SUSPENDED,
+            "spec.suspend is set: nothing is applied or written back",
+            now,
+        );
         work.status.observed_generation = work.app.metadata.generation;
         work.record(ctx).await?;
         return Ok(None);

@@ -113,8 +113,12 @@ pub fn render(objects: &GitObjects, directory: &TreeId) -> Result<Vec<Object>, S
     let mut files = Vec::new();
     for file in objects.files(directory).map_err(|error| error.to_string())? {
         match file.kind {
-            FileKind::Symlink => return Err(format!("{}: symbolic links are not allowed: they could lead out of the path", file.path)),
-            FileKind::Submodule => return Err(format!("{}: submodules are not allowed: their content is not in this repository", file.path)),
+            FileKind::Symlink => {
+                return Err(format!("{}: symbolic links are not allowed: they could lead out of the path", file.path));
+            }
+            FileKind::Submodule => {
+                return Err(format!("{}: submodules are not allowed: their content is not in this repository", file.path));
+            }
             FileKind::File | FileKind::Executable => {}
         }
         let lower = file.path.to_ascii_lowercase();

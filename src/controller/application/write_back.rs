@@ -73,7 +73,12 @@ fn mirror_holds(work: &mut Work, rollouts: &[Rollout]) {
             holds.push(AppHold {
                 rollout: rollout.name_any(),
                 digest: hold.digest.clone(),
-                commit: work.status.write_backs.iter().find(|state| state.id == hold.failure).and_then(|s| s.failed_commit.clone()),
+                commit: work
+                    .status
+                    .write_backs
+                    .iter()
+                    .find(|state| state.id == hold.failure)
+                    .and_then(|s| s.failed_commit.clone()),
                 reason: format!("{:?}: {}", hold.reason, hold.message),
                 since: hold.since.clone(),
             });
@@ -87,7 +92,9 @@ fn mirror_holds(work: &mut Work, rollouts: &[Rollout]) {
 /// A write-back under way whose failure is gone: a person retried, or other content came.
 fn withdraw_stale(ctx: &Context, work: &mut Work, rollouts: &[Rollout]) {
     let now = ctx.now();
-    for state in work.status.write_backs.iter_mut().filter(|s| matches!(s.phase, WriteBackPhase::Pending | WriteBackPhase::Waiting)) {
+    for state in
+        work.status.write_backs.iter_mut().filter(|s| matches!(s.phase, WriteBackPhase::Pending | WriteBackPhase::Waiting))
+    {
         // Once a commit may have been pushed, only looking at the branch tells how it ended.
         if !state.candidates.is_empty() {
             continue;
@@ -290,7 +297,13 @@ enum Found {
     NotNow { reason: &'static str, message: String },
 }
 
-async fn attempt(ctx: &Context, work: &mut Work, entry: &Entry<'_>, job: Arc<Job>, push: bool) -> Result<Option<Duration>, Error> {
+async fn attempt(
+    ctx: &Context,
+    work: &mut Work,
+    entry: &Entry<'_>,
+    job: Arc<Job>,
+    push: bool,
+) -> Result<Option<Duration>, Error> {
     for race in 1..=policy::RACES {
         let candidates = entry.state(work, ctx.now()).candidates.clone();
         let computing = Arc::clone(&job);
@@ -300,7 +313,8 @@ async fn attempt(ctx: &Context, work: &mut Work, entry: &Entry<'_>, job: Arc<Job
                 return Ok(None);
             }
             Found::Refused(refusal) => {
-                let phase = if refusal.reason == reasons::ALREADY_REVERTED { WriteBackPhase::Done } else { WriteBackPhase::Refused };
+                let phase =
+                    if refusal.reason == reasons::ALREADY_REVERTED { WriteBackPhase::Done } else { WriteBackPhase::Refused };
                 entry.set(ctx, work, phase, refusal.reason, &refusal.message).await;
                 return Ok(None);
             }
@@ -354,7 +368,8 @@ fn jitter(ctx: &Context) -> f64 {
 
 async fn send(ctx: &Context, job: &Arc<Job>, head: CommitId, commit: CommitId) -> Result<Result<(), PushError>, Error> {
     let pushing = Arc::clone(job);
-    let sent = blocking("push", move || pushing.branch.mirror.push(&pushing.branch.access, &pushing.branch.name, &head, &commit)).await?;
+    let sent = blocking("push", move || pushing.branch.mirror.push(&pushing.branch.access, &pushing.branch.name, &head, &commit))
+        .await?;
     ctx.metrics.git("push", if sent.is_ok() { "done" } else { "failed" });
     Ok(sent)
 }
@@ -438,13 +453,9 @@ fn make(job: &Job, objects: &crate::git::client::GitObjects, head: CommitId, rev
     // Dated with the failure: the same failure on the same tip makes the same commit, however often it is tried.
     match job.branch.mirror.commit(&revert.tree, &head, &job.author, &text, failure.at.0) {
         Err(error) => Found::NotNow { reason: reasons::UNREACHABLE, message: error.to_string() },
-        Ok(commit) => Found::Made {
-            head,
-            commit,
-            failed: revert.failed_commit.id,
-            message: text,
-            files: revert.changed_files.clone(),
-        },
+        Ok(commit) => {
+            Found::Made { head, commit, failed: revert.failed_commit.id, message: text, files: revert.changed_files.clone() }
+        }
     }
 }
 

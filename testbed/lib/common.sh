@@ -11,7 +11,7 @@ export LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin
 
 # `set -e` ends a script without a word; this is the word.
-trap 'echo "testbed: ${BASH_SOURCE[0]##*/}:$LINENO: failed: $BASH_COMMAND" >&2' ERR
+trap 'echo "testbed: ${0##*/}: line $LINENO: failed: $BASH_COMMAND" >&2' ERR
 
 fail() { echo "testbed: $*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }

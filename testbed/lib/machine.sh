@@ -20,13 +20,8 @@ why_no_node() {
   if [ "$(id -u)" != 0 ]; then echo "it needs root (network, mounts, cgroups), and this is $(id -un)"; return; fi
   if ! unshare --mount --pid --fork --mount-proc true 2>/dev/null; then echo "this machine forbids new mount and process namespaces (unshare)"; return; fi
   if ! make_cgroups 2>/dev/null; then echo "the control groups below /sys/fs/cgroup cannot be written"; return; fi
-  for name in kubelet kube-proxy k3s dockerd; do
-    if foreign_process "$name"; then
-      case $name in
-        dockerd) ;; # shares the machine well
-        *) echo "a $name that is not the testbed's runs here, and two would fight over the same rules"; return ;;
-      esac
-    fi
+  for name in kubelet kube-proxy k3s; do
+    if foreign_process "$name"; then echo "a $name that is not the testbed's runs here, and two would fight over the same rules"; return; fi
   done
 }
 
@@ -34,7 +29,9 @@ why_no_node() {
 foreign_process() {
   local f
   for f in $(grep -lx "$1" /proc/[0-9]*/comm 2>/dev/null); do
-    grep -qsz '^TIDEGATE_TESTBED=' "${f%comm}environ" || return 0
+    f=${f%comm}environ
+    # A process that is just ending has no environment any more.
+    if grep -qsz . "$f" && ! grep -qsz '^TIDEGATE_TESTBED=' "$f"; then return 0; fi
   done
   return 1
 }

@@ -61,16 +61,26 @@ run() {
 # stop [PART]: ends the part's processes (or the whole instance's), found by mark, and waits until they are gone.
 # SIGKILL: every daemon here survives a crash, and what it kept is mostly thrown away next.
 stop() {
-  local pids i
+  local pids i killed='' pid
   for ((i = 0; i < 200; i++)); do
     pids=$(marked ${1:+"$1"})
-    [ -n "$pids" ] || return 0
-    # shellcheck disable=SC2086 # a list of pids
-    kill -KILL $pids 2>/dev/null || true
-    sleep 0.05
+    if [ -n "$pids" ]; then
+      killed+=" $pids"
+      # shellcheck disable=SC2086 # a list of pids
+      kill -KILL $pids 2>/dev/null || true
+    else
+      # A process loses its mark a moment before it gives back its sockets and mounts.
+      for pid in $killed; do
+        if is_ending "$pid"; then sleep 0.02; continue 2; fi
+      done
+      return 0
+    fi
+    sleep 0.02
   done
-  fail "cannot end these processes: ${pids//$'\n'/ }"
+  fail "cannot end these processes: $(echo $pids)"
 }
+
+is_ending() { grep -qs '^State:.[^ZX]' "/proc/$1/status" && ! grep -qsz . "/proc/$1/environ"; }
 
 # until_ready PART SECONDS: waits for the part's health check (function ready_PART). A part that was found running but
 # does not answer is started anew, once; one that dies or stays silent shows the end of its log.

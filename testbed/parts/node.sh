@@ -54,8 +54,10 @@ podLogsDir: $TB/log/pods
 # A pod's change is seen at once: probes and rollouts are what is watched here.
 syncFrequency: 10s
 K
+  # The configuration's copy: a change of the script is a change of the node.
+  put "$TB/conf/node-init" <"$TESTBED/parts/node-init"
   run node unshare --mount --pid --fork --kill-child=KILL --mount-proc --propagation private \
-    "$TESTBED/parts/node-init" "$TB" "$KUBELET" "$NODE" "$BRIDGE_IP" "${COVERED[@]}"
+    bash "$TB/conf/node-init" "$TB" "$KUBELET" "$NODE" "$BRIDGE_IP" "${COVERED[@]}"
 }
 
 # A node that was Ready before its kubelet died still says so for a while: only a word newer than the kubelet counts.

@@ -2,8 +2,6 @@
 GATEWAY=testbed-gateway/gateway
 
 start_traefik() {
-  tool_home traefik
-  { cat "$HOME_OF"/gateway-api/*.yaml; gateway_manifest; } | put "$TB/conf/traefik.yaml"
   # Only its Gateway API provider; 200 ms instead of 2 s until it follows a changed weight.
   run traefik env KUBECONFIG="$TB/admin.kubeconfig" "$TRAEFIK" --entrypoints.web.address="127.0.0.1:$(port gateway traefik)" \
     --entrypoints.metrics.address="127.0.0.1:$(port traefik-metrics traefik)" --metrics.prometheus=true --metrics.prometheus.entrypoint=metrics \
@@ -34,10 +32,12 @@ spec:
 K
 }
 
-# Before Traefik starts: it does not wait for kinds that are missing.
+# Before Traefik starts, as it does not wait for kinds that are missing.
 apply_gateway() {
   local file=$TB/conf/traefik.yaml
   mkdir -p "$TB/applied"
+  tool_home traefik
+  { local f; for f in "$HOME_OF"/gateway-api/*.yaml; do echo ---; cat "$f"; done; gateway_manifest; } | put "$file"
   if cmp -s "$file" "$TB/applied/traefik.yaml" && gateway_programmed; then return 0; fi
   local tries
   for tries in 1 2 3 4 5 6; do

@@ -1,0 +1,3 @@
+module testbed/load
+
+go 1.24.0

@@ -7,6 +7,7 @@ TB=$(realpath -m "${TIDEGATE_TESTBED_DIR:-$ROOT/target/testbed}")
 CACHE=${TIDEGATE_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/tidegate}
 
 export LC_ALL=C
+umask 022
 # Debian keeps nft, ip and modprobe where a user's PATH does not look.
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -53,7 +54,8 @@ lock_instance() {
   local said=
   [ -z "${TIDEGATE_TESTBED_LOCKED:-}" ] || return 0
   while :; do
-    mkdir -p "$TB"
+    # Keys, tokens and passwords live in it.
+    mkdir -p "$TB" && chmod 700 "$TB"
     exec {LOCK}<"$TB"
     until flock --nonblock "$LOCK"; do
       [ -n "$said" ] || { said=1; echo "waiting for another up or down of $TB"; }

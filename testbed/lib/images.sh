@@ -27,7 +27,7 @@ in_node() { nsenter --target "$(node_init)" --mount -- "$@"; }
 # The node's first process: the child of `unshare`.
 node_init() { local pid; pid=$(pid_of node) && cat "/proc/$pid/task/$pid/children" | tr -d ' '; }
 
-import_image() { in_node ctr --namespace k8s.io images import "$TB/images/$1.tar" >/dev/null; }
+import_image() { in_node ctr images import "$TB/images/$1.tar" >/dev/null; }
 
 # up_to_date NAME FILES...: whether the image was made from these very files. Notes their hash in $SOURCE.
 up_to_date() {
@@ -45,16 +45,33 @@ pause_image() {
   echo "$SOURCE" | put "$TB/images/pause.source"
 }
 
+# go_program NAME OUTPUT: builds one of the testbed's own programs.
+go_program() {
+  (cd "$TESTBED/$1" && CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS="-mod=readonly -buildvcs=false" go build -trimpath -ldflags "-s -w" -o "$2" .)
+}
+
 shop_image() {
   local started
   ! up_to_date shop "$TESTBED"/shop/go.mod "$TESTBED"/shop/*.go || return 0
   started=$(now)
   rm -rf "$TB/images/root"; mkdir -p "$TB/images/root"
-  (cd "$TESTBED/shop" && CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS="-mod=readonly -buildvcs=false" go build -trimpath -ldflags "-s -w" -o "$TB/images/root/shop" .)
+  go_program shop "$TB/images/root/shop"
   pack_image shop "$TB/images/root" '"Entrypoint":["/shop"],"User":"65532:65532","ExposedPorts":{"8080/tcp":{}}'
+  # A node that is up needs to be told; one that starts imports every image by itself.
   ! node_is_up || import_image shop
   echo "$SOURCE" | put "$TB/images/shop.source"
-  report shop-image "$started" "$IMAGE"
+  report shop "$started" "$IMAGE"
 }
 
-node_is_up() { pid_of node >/dev/null && in_node test -S /run/containerd/containerd.sock; }
+load_generator() {
+  local started sum
+  sum=$(sha256sum "$TESTBED"/load/go.mod "$TESTBED"/load/*.go | sha256sum)
+  [ ! -x "$TB/bin/load" ] || [ "$(cat "$TB/bin/.load" 2>/dev/null)" != "$sum" ] || return 0
+  started=$(now)
+  go_program load "$TB/bin/load.new"
+  mv "$TB/bin/load.new" "$TB/bin/load"
+  echo "$sum" | put "$TB/bin/.load"
+  report load "$started" "$TB/bin/load"
+}
+
+node_is_up() { pid_of node >/dev/null && in_node test -S "$CONTAINERD_ADDRESS"; }

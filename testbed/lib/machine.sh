@@ -5,6 +5,8 @@ BRIDGE=tidegate0
 BRIDGE_IP=10.244.0.1
 NODE=testbed
 CGROUP=tidegate-testbed
+# For ctr, too. Not the usual name: outside of the node's namespace that may be another containerd's.
+export CONTAINERD_ADDRESS=/run/containerd/tidegate-testbed.sock CONTAINERD_NAMESPACE=k8s.io
 
 # Directories that the node covers with memory file systems of its own namespace; they must exist to be covered.
 COVERED=(/run/containerd /var/lib/containerd /var/lib/kubelet /var/lib/cni /var/log/containers)

@@ -151,7 +151,9 @@ func TestNoAnswerIsAnErrorOfNoVersion(t *testing.T) {
 }
 
 func TestARedirectIsNotFollowed(t *testing.T) {
-	_, _, last := load(t, t.Context(), func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://example.com/", http.StatusFound) },
+	_, _, last := load(t, t.Context(), func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://example.com/", http.StatusFound)
+	},
 		Options{Rate: 20, Duration: 100 * time.Millisecond, Timeout: time.Second})
 	if last.By["none/302"] != last.Requests {
 		t.Errorf("got %+v", last)

@@ -14,7 +14,7 @@ version = 2
 root = "/var/lib/containerd"
 state = "/run/containerd/state"
 [grpc]
-  address = "/run/containerd/containerd.sock"
+  address = "$CONTAINERD_ADDRESS"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "$(cat "$TB/images/pause.ref")"
   restrict_oom_score_adj = true
@@ -45,7 +45,7 @@ failSwapOn: false
 enforceNodeAllocatable: []
 localStorageCapacityIsolation: false
 makeIPTablesUtilChains: false
-containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
+containerRuntimeEndpoint: unix://$CONTAINERD_ADDRESS
 resolvConf: $resolv
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 50Mi}

@@ -81,7 +81,7 @@ lock_machine() {
   flock --nonblock "$NODE_LOCK" || { echo "waiting for another instance's up or down of the node level"; flock "$NODE_LOCK"; }
 }
 
-others_node() { instances_with '(node|kube-proxy)' | grep -vxF "$TB" || true; }
+others_node() { instances_with 'node|kube-proxy' | grep -vxF "$TB" || true; }
 
 prepare_machine() {
   local d name value

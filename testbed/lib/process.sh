@@ -21,10 +21,10 @@ marked() {
   done
 }
 
-# Instances (directories) on this machine that run a part.
+# instances_with PARTS: the instances (directories) on this machine that run one of these parts ("a|b").
 instances_with() {
-  cat $(grep -lzE "^TIDEGATE_TESTBED_PART=.* $1\$" /proc/[0-9]*/environ 2>/dev/null) /dev/null 2>/dev/null |
-    tr '\0' '\n' | sed -n "s/^TIDEGATE_TESTBED_PART=\(.*\) $1\$/\1/p" | sort -u || true
+  cat $(grep -lzE "^TIDEGATE_TESTBED_PART=.* ($1)\$" /proc/[0-9]*/environ 2>/dev/null) /dev/null 2>/dev/null |
+    tr '\0' '\n' | sed -nE "s/^TIDEGATE_TESTBED_PART=(.*) ($1)\$/\1/p" | sort -u || true
 }
 
 # run PART COMMAND...: makes sure that the part runs with exactly this command and configuration ($TB/conf/PART*).

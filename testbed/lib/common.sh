@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by every script of the testbed: where things are, how progress is shown, who holds the lock.
 
 ROOT=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..")
@@ -36,7 +37,7 @@ random() { od -An -N16 -tx1 /dev/urandom | tr -d ' \n'; }
 # Processes that work for an `up` or `down` (a build, a kubectl) carry this mark: the script's process, when that was
 # started, and the instance. Should the script be killed, whoever comes next can tell its orphans by it.
 started_at() { local stat; stat=$(cat "/proc/$1/stat" 2>/dev/null) && awk '{ print $20 }' <<<"${stat##*) }"; }
-[ -n "${TIDEGATE_TESTBED_WORKER:-}" ] || export TIDEGATE_TESTBED_WORKER="$$ $(started_at $$) $TB"
+export TIDEGATE_TESTBED_WORKER=${TIDEGATE_TESTBED_WORKER:-"$$ $(started_at $$) $TB"}
 
 end_orphaned_workers() {
   local f owner start
@@ -49,7 +50,8 @@ end_orphaned_workers() {
 
 # One `up` or `down` of an instance at a time. The lock is on the directory itself: no file is left over, and a
 # directory that `down` removed meanwhile is noticed, because the name then leads elsewhere.
-LOCK= NODE_LOCK=
+LOCK=''
+NODE_LOCK=''
 lock_instance() {
   local said=
   [ -z "${TIDEGATE_TESTBED_LOCKED:-}" ] || return 0

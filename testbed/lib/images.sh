@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Container images without a registry and without a builder: one layer, packed with tar as a "docker archive".
 
 # pack_image NAME ROOT CONFIG: packs the folder ROOT as $TB/images/NAME.tar and sets IMAGE to its reference, whose tag

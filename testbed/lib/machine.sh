@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the node level changes on the machine, outside the instance's directory, and how that is undone.
 # One node per machine, so the names are fixed.
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Debian packages: which a level needs, and their installation where that is possible.
 
 # One line per package: its name and a file or command that shows it is there (also where it came another way).
@@ -46,7 +47,7 @@ ensure_packages() {
 # Debian starts and enables a daemon with its package. The testbed runs its own with its own configuration, so neither
 # shall happen: policy-rc.d forbids the start, and a unit that was not there before is disabled.
 install_packages() {
-  local policy=/usr/sbin/policy-rc.d ours= units=() unit log rc=0
+  local policy=/usr/sbin/policy-rc.d ours='' units=() unit log rc=0
   log=$(mktemp)
   for unit in containerd prometheus; do
     have "$unit" || units+=("$unit.service")

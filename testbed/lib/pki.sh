@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The instance's certificate authority, certificates and tokens. All are made once and die with the instance.
 
 openssl_quiet() { openssl "$@" 2>"$TB/log/openssl.log" || { cat "$TB/log/openssl.log" >&2; fail "openssl $1 failed"; }; }

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Free ports, remembered by name, so that a part keeps its port over restarts.
 
 # Below the ephemeral and NodePort ranges. Every instance searches from a place of its own: two that start at the

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Daemons: started detached, told apart by a mark in their environment, and never killed without it.
 
 # What `run` did with each part: started, repaired, replaced; nothing when it was found well.
@@ -23,6 +24,7 @@ marked() {
 
 # instances_with PARTS: the instances (directories) on this machine that run one of these parts ("a|b").
 instances_with() {
+  # shellcheck disable=SC2046 # a list of files
   cat $(grep -lzE "^TIDEGATE_TESTBED_PART=.* ($1)\$" /proc/[0-9]*/environ 2>/dev/null) /dev/null 2>/dev/null |
     tr '\0' '\n' | sed -nE "s/^TIDEGATE_TESTBED_PART=(.*) ($1)\$/\1/p" | sort -u || true
 }

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Tools: built from the pinned Go modules under testbed/tools/ into a cache outside the repository.
 
 # The module that a tool comes from.
@@ -30,7 +31,7 @@ tool() {
   module=$(module_of "$name")
   place=$TB/bin/$name
   # KUBEBUILDER_ASSETS is how the Kubernetes world hands control plane binaries to tests: asked for, so not questioned.
-  case $name in etcd | kube-apiserver | kubectl)
+  case $name in etcd | kube-apiserver | kube-controller-manager | kubectl)
     if [ -n "${KUBEBUILDER_ASSETS:-}" ] && [ -x "$KUBEBUILDER_ASSETS/$name" ]; then
       link_tool "$KUBEBUILDER_ASSETS/$name" "$place"
       return

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 start_apiserver() {
   authority
   service_account_key

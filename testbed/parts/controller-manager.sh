@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 start_controller-manager() {
   # nodeipam: the bridge's own address management serves the one node. The cloud's controllers have no cloud.
   run controller-manager "$KUBE_CONTROLLER_MANAGER" --kubeconfig "$TB/admin.kubeconfig" --bind-address 127.0.0.1 --secure-port "$(port controller-manager)" --leader-elect=false \

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Gitea: a Git server over https with branch protection, pull requests and an API.
 start_forge() {
   authority

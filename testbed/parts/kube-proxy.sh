@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 start_kube-proxy() {
   # masquerade-all: the answer of a pod on the same bridge passes through the machine also where br_netfilter is missing.
   # conntrack 0: leave the machine's own limits alone.

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # containerd, kubelet and all pods, in private mount and process namespaces: they end together, and what they mount
 # or leave in /run and /var is never seen outside.
 start_node() {

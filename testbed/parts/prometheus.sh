@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 start_prometheus() {
   put "$TB/conf/prometheus.yaml" <<K
 # Every second: a canary's first minute is what the tests are about.

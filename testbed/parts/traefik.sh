@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The gateway's data plane. It follows routes and endpoints through the API server and runs beside the node.
 GATEWAY=testbed-gateway/gateway
 

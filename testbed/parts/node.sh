@@ -49,7 +49,8 @@ makeIPTablesUtilChains: false
 containerRuntimeEndpoint: unix://$CONTAINERD_ADDRESS
 resolvConf: $resolv
 imageGCHighThresholdPercent: 100
-evictionHard: {memory.available: 50Mi}
+# No eviction: a testbed shall not lose a pod to a full disk that is not its own.
+evictionHard: {memory.available: "0%"}
 maxPods: 250
 podLogsDir: $TB/log/pods
 # A pod's change is seen at once: probes and rollouts are what is watched here.
@@ -61,10 +62,14 @@ K
     bash "$TB/conf/node-init" "$TB" "$KUBELET" "$NODE" "$BRIDGE_IP" "${COVERED[@]}"
 }
 
-# A node that was Ready before its kubelet died still says so for a while: only a word newer than the kubelet counts.
+# A node that was Ready before its kubelet died still says so for a while, and a kubelet that finds nothing changed says
+# nothing. What it always does at once is to renew its lease.
 ready_node() {
-  local since
+  local since ready renewed
   curl -sf -m 2 --noproxy '*' "http://127.0.0.1:$(port kubelet-health node)/healthz" || return
-  since=$(date -u -d "@$(($(cat "$TB/run/node.since") / 1000))" +%Y-%m-%dT%H:%M:%SZ)
-  [[ $(kubectl get node "$NODE" -o 'jsonpath={range .status.conditions[?(@.type=="Ready")]}{.status} {.lastHeartbeatTime}{end}') > "True $since" ]]
+  since=$(cat "$TB/run/node.since")
+  since=$(date -u -d "@${since%???}.${since: -3}" +%Y-%m-%dT%H:%M:%S.%3N)
+  renewed=$(kubectl get lease "$NODE" -n kube-node-lease -o 'jsonpath={.spec.renewTime}')
+  ready=$(kubectl get node "$NODE" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')
+  [[ $renewed > $since && $ready = True ]]
 }

@@ -10,8 +10,8 @@ listening() { awk -v want="$(printf '%04X' "$1")" '$4 == "0A" && substr($2, leng
 # port NAME [PART]: the port remembered under that name. When the part (default: the name) is dead and someone else
 # has taken the port meanwhile, another is chosen.
 port() {
-  local file=$TB/port/$1 p
-  if p=$(cat "$file" 2>/dev/null) && [ -n "$p" ]; then
+  local file=$TB/port/$1 p=''
+  if { read -r p <"$file"; } 2>/dev/null && [ -n "$p" ]; then
     if pid_of "${2:-$1}" >/dev/null || ! listening "$p"; then echo "$p"; return; fi
   fi
   p=$(first_port)

@@ -7,9 +7,10 @@ declare -A STATE=()
 # pid_of PART: the part's first process, if it is alive. A pid file may be stale and its number someone else's by
 # now, so it is believed only together with the mark.
 pid_of() {
-  local pid
-  pid=$(cat "$TB/run/$1.pid" 2>/dev/null) || return 1
-  grep -qszxF "TIDEGATE_TESTBED_PART=$TB $1" "/proc/$pid/environ" && echo "$pid"
+  local pid='' environ=()
+  # Without a process of its own: this is asked many times by an `up` that has nothing to do.
+  { read -r pid <"$TB/run/$1.pid" && mapfile -d '' environ <"/proc/$pid/environ"; } 2>/dev/null || return 1
+  [[ $'\n'$(IFS=$'\n'; echo "${environ[*]}")$'\n' == *$'\n'"TIDEGATE_TESTBED_PART=$TB $1"$'\n'* ]] && echo "$pid"
 }
 
 # marked [PART]: this instance's processes (of that part), whether or not a pid file knows them. The mark is

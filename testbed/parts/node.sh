@@ -65,11 +65,10 @@ K
 # A node that was Ready before its kubelet died still says so for a while, and a kubelet that finds nothing changed says
 # nothing. What it always does at once is to renew its lease.
 ready_node() {
-  local since ready renewed
+  local since said
   curl -sf -m 2 --noproxy '*' "http://127.0.0.1:$(port kubelet-health node)/healthz" || return
   since=$(cat "$TB/run/node.since")
   since=$(date -u -d "@${since%???}.${since: -3}" +%Y-%m-%dT%H:%M:%S.%3N)
-  renewed=$(kubectl get lease "$NODE" -n kube-node-lease -o 'jsonpath={.spec.renewTime}')
-  ready=$(kubectl get node "$NODE" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')
-  [[ $renewed > $since && $ready = True ]]
+  said=$(kubectl get "node/$NODE" "lease/$NODE" -n kube-node-lease -o 'jsonpath={.items[0].status.conditions[?(@.type=="Ready")].status} {.items[1].spec.renewTime}')
+  [[ $said > "True $since" ]]
 }

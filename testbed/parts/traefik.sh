@@ -3,6 +3,11 @@
 GATEWAY=testbed-gateway/gateway
 
 start_traefik() {
+  local f manifest=$TB/conf/traefik.yaml
+  tool_home traefik
+  { for f in "$HOME_OF"/gateway-api/*.yaml; do echo ---; cat "$f"; done; gateway_manifest; } | put "$manifest"
+  # Before Traefik starts, as it does not wait for kinds that are missing.
+  if ! pid_of traefik >/dev/null || ! cmp -s "$manifest" "$TB/applied/traefik.yaml"; then apply_gateway "$manifest"; fi
   # Only its Gateway API provider; 200 ms instead of 2 s until it follows a changed weight.
   run traefik env KUBECONFIG="$TB/admin.kubeconfig" "$TRAEFIK" --entrypoints.web.address="127.0.0.1:$(port gateway traefik)" \
     --entrypoints.metrics.address="127.0.0.1:$(port traefik-metrics traefik)" --metrics.prometheus=true --metrics.prometheus.entrypoint=metrics \
@@ -33,18 +38,13 @@ spec:
 K
 }
 
-# Before Traefik starts, as it does not wait for kinds that are missing.
 apply_gateway() {
-  local file=$TB/conf/traefik.yaml
-  mkdir -p "$TB/applied"
-  tool_home traefik
-  { local f; for f in "$HOME_OF"/gateway-api/*.yaml; do echo ---; cat "$f"; done; gateway_manifest; } | put "$file"
-  if cmp -s "$file" "$TB/applied/traefik.yaml" && gateway_programmed; then return 0; fi
-  local tries
-  for tries in 1 2 3 4 5 6; do
+  local try
+  for try in 1 2 3 4 5 6; do
     # The first try may be too early for a Gateway: its kind was created in the same breath.
-    if kubectl apply --server-side --force-conflicts -f "$file" >"$TB/log/apply-gateway.log" 2>&1; then
-      cp "$file" "$TB/applied/traefik.yaml"
+    if kubectl apply --server-side --force-conflicts -f "$1" >"$TB/log/apply-gateway.log" 2>&1; then
+      mkdir -p "$TB/applied"
+      cp "$1" "$TB/applied/traefik.yaml"
       return
     fi
     sleep 0.5

@@ -1,0 +1,3 @@
+module testbed/shop
+
+go 1.24.0

@@ -45,7 +45,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     ];
     for version in all.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
         if let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {
-            schema::refuse_null(schema);
+            schema::forbid_null(schema);
         }
     }
     all

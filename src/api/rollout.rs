@@ -306,7 +306,7 @@ pub enum RolloutPhase {
 /// What has to happen next.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, JsonSchema)]
 pub struct WaitingOn {
-    /// A fixed word, see [`WaitingReason`].
+    /// A fixed word.
     pub reason: WaitingReason,
     /// Since when.
     pub since: Time,

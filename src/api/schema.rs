@@ -35,17 +35,18 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Takes `nullable` from a schema and everything in it, so that the API server refuses a `null`. Let through, it
-/// would pass `has(...)` in our rules while we read it as absent: two opinions about one object.
-pub(super) fn refuse_null(schema: &mut JSONSchemaProps) {
+/// Takes `nullable` from a schema and everything in it, so that the API server drops a `null` (or refuses it, in a
+/// server-side apply). Kept, it would pass `has(...)` in our rules while we read it as absent: two opinions about
+/// one object.
+pub(super) fn forbid_null(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
-    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(refuse_null);
+    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(forbid_null);
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        refuse_null(values);
+        forbid_null(values);
     }
     match &mut schema.items {
-        Some(JSONSchemaPropsOrArray::Schema(item)) => refuse_null(item),
-        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(refuse_null),
+        Some(JSONSchemaPropsOrArray::Schema(item)) => forbid_null(item),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(forbid_null),
         None => {}
     }
 }

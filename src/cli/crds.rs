@@ -120,6 +120,8 @@ fn document(crd: &CustomResourceDefinition) -> Result<String, CrdsError> {
         map.remove("status");
     }
     tidy(&mut value);
+    // Whatever feature of whichever crate orders maps in this build.
+    value.sort_all_objects();
     // Patterns and rules are compared and copied as they stand: no folding, no line breaks of the writer's.
     let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
     let mut text = String::new();

@@ -188,8 +188,10 @@ fn hold_line(hold: &Hold, status: &RolloutStatus, now: Timestamp) -> String {
 fn steps(rollout: &Rollout, status: &RolloutStatus) -> String {
     let all = &rollout.spec.strategy.canary.steps;
     let current = status.current_step_index.and_then(|index| usize::try_from(index).ok());
-    let stopped = status.abort || status.failure.is_some();
-    let failed_at = status.failure.as_ref().and_then(|failure| usize::try_from(failure.step).ok());
+    let stopped = status.abort;
+    // The failure of an earlier revision says nothing about the steps of this one.
+    let own = |failure: &&Failure| status.canary.as_ref().is_some_and(|canary| canary.revision == failure.revision);
+    let failed_at = status.failure.as_ref().filter(own).and_then(|failure| usize::try_from(failure.step).ok());
     let width = all.len().to_string().len();
     let mut out = String::new();
     for (index, step) in all.iter().enumerate() {

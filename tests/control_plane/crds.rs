@@ -1,0 +1,400 @@
+//! The definitions on a real API server: accepted as they are, and each rule and bound refuses what it should.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use tidegate::api;
+use tidegate::api::names::SYSTEM_NAMESPACE;
+
+use crate::support;
+
+/// A Rollout that uses every field of its spec but `request`, which nobody may set at creation.
+pub fn rollout() -> Value {
+    let analysis = json!({"templates": [{"templateName": "availability", "clusterScope": true}], "args": [{"name": "service", "value": "web"}]});
+    let mut background = analysis.clone();
+    background["startingStep"] = json!(1);
+    json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web"},
+        "spec": {
+            "replicas": 4, "revisionHistoryLimit": 5,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"fieldOfALaterVersion": true}},
+            "strategy": {"canary": {
+                "stableService": "web-stable", "canaryService": "web-canary",
+                "trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}]}},
+                "steps": [{"setWeight": 10}, {"pause": {"duration": "1h30m"}}, {"pause": {}}, {"pause": {"duration": 90}}, {"analysis": analysis}],
+                "analysis": background, "scaleDownDelaySeconds": 30, "abortScaleDownDelaySeconds": "0",
+            }},
+        },
+    })
+}
+
+fn metric() -> Value {
+    json!({
+        "name": "availability", "interval": "30s", "count": 3, "successCondition": "result[0] >= 0.99", "failureCondition": "result[0] < 0.95",
+        "failureLimit": 1, "inconclusiveLimit": 1, "consecutiveErrorLimit": 4, "noDataDeadline": "5m",
+        "provider": {"prometheus": {"address": "http://prometheus.monitoring:9090/base", "query": "up{service=\"{{args.service}}\"}"}},
+    })
+}
+
+fn template(kind: &str) -> Value {
+    let spec = json!({"args": [{"name": "service", "value": "web"}], "metrics": [metric()]});
+    json!({"apiVersion": "tidegate.dev/v1alpha1", "kind": kind, "metadata": {"name": "availability"}, "spec": spec})
+}
+
+fn run() -> Value {
+    json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisRun", "metadata": {"name": "web-4-1-step2"},
+        "spec": {
+            "subject": {"rollout": "web", "rolloutUid": "u1", "revision": 4, "attempt": 1, "step": 2},
+            "metrics": [metric()], "terminate": "superseded",
+        },
+    })
+}
+
+fn application() -> Value {
+    json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "Application", "metadata": {"name": "shop"},
+        "spec": {
+            "project": "team-shop", "suspend": false, "allowEmpty": false,
+            "source": {
+                "repoURL": "https://git.example.com:8443/acme/deploy.git", "revision": {"branch": "release/1.x"}, "path": "apps/shop/production",
+                "interval": "60s", "secretRef": {"name": "deploy-read"},
+            },
+            "destination": {"namespace": "shop", "serviceAccountName": "deployer"},
+            "syncPolicy": {"automated": {"prune": true}},
+            "writeBack": {
+                "mode": "Push", "secretRef": {"name": "deploy-write"}, "includeQuery": true,
+                "author": {"name": "Tidegate", "email": "tidegate@example.com"},
+            },
+        },
+    })
+}
+
+fn project() -> Value {
+    json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "Project", "metadata": {"name": "team-shop"},
+        "spec": {
+            "applicationNamespaces": ["shop", "shop-*", "*"], "sourceRepos": ["https://git.example.com/acme/*"],
+            "destinations": [{"namespace": "shop-*"}], "allowedKinds": [{"group": "apps", "kind": "Deployment"}],
+            "deniedKinds": [{"group": "", "kind": "Secret"}], "metricAddresses": ["prometheus.monitoring:9090", "*.example.com"],
+        },
+    })
+}
+
+/// An example of each kind that uses every field which a user may set at creation.
+fn examples() -> Vec<Value> {
+    vec![application(), project(), rollout(), template("AnalysisTemplate"), template("ClusterAnalysisTemplate"), run()]
+}
+
+fn is_cluster_scoped(kind: &str) -> bool {
+    api::crds().iter().any(|crd| crd.spec.names.kind == kind && crd.spec.scope == "Cluster")
+}
+
+/// Asks whether `object` could be created; the refusals as (field, message).
+async fn refusals(client: &kube::Client, object: &Value) -> Vec<(String, String)> {
+    let namespace = (!is_cluster_scoped(object["kind"].as_str().unwrap())).then_some(SYSTEM_NAMESPACE);
+    match support::create(client, namespace, object, true).await {
+        Ok(_) => Vec::new(),
+        Err(error) => {
+            let causes = support::refusal::<()>(Err(error)).details.unwrap().causes;
+            // Schema first, rules after it: that the rules had to wait is not a finding of its own.
+            let own = causes.into_iter().filter(|cause| !cause.message.contains("some validation rules were not checked"));
+            own.map(|cause| (cause.field, cause.message)).collect()
+        }
+    }
+}
+
+/// Protects: real objects. Each kind's example with every field is accepted, and so is the shortest one.
+#[tokio::test]
+async fn examples_are_accepted() {
+    let Some(client) = support::cluster().await else { return };
+    for example in examples() {
+        assert_eq!(refusals(&client, &example).await, [], "{}", example["kind"]);
+    }
+    let mut short = rollout();
+    short["spec"]["strategy"]["canary"].as_object_mut().unwrap().retain(|key, _| !["steps", "analysis"].contains(&key.as_str()));
+    let mut bare = application();
+    bare["spec"].as_object_mut().unwrap().retain(|key, _| ["source", "destination"].contains(&key.as_str()));
+    bare["spec"]["source"]["path"] = json!(".");
+    let mut http = application();
+    http["spec"]["source"]["repoURL"] = json!("http://127.0.0.1:3000/acme/deploy");
+    let mut dry = application();
+    dry["spec"]["writeBack"] = json!({"mode": "DryRun"});
+    for example in [short, bare, http, dry] {
+        assert_eq!(refusals(&client, &example).await, [], "{example}");
+    }
+}
+
+/// Protects: one opinion about a null. The API server drops it as we do, so that rules judge what we will read.
+#[tokio::test]
+async fn nulls_are_as_if_left_out() {
+    let Some(client) = support::cluster().await else { return };
+    let mut object = rollout();
+    object["spec"]["strategy"]["canary"]["steps"][0]["pause"] = json!(null);
+    object["spec"]["strategy"]["canary"]["analysis"] = json!(null);
+    object["spec"]["replicas"] = json!(null);
+    let kept = support::create(&client, Some(SYSTEM_NAMESPACE), &object, true).await.unwrap().data;
+    let canary = &kept["spec"]["strategy"]["canary"];
+    assert_eq!(
+        (&canary["steps"][0], canary.get("analysis"), &kept["spec"]["replicas"]),
+        (&json!({"setWeight": 10}), None, &json!(1))
+    );
+}
+
+/// One refused example: kind, where it differs from the accepted one, with what, the field named, the sentence.
+type Refused = (Value, &'static str, Value, &'static str, &'static str);
+
+fn refused_rollouts() -> Vec<Refused> {
+    let canary = "/spec/strategy/canary";
+    let one_key = "a step has exactly one of setWeight, pause, analysis";
+    let at = |rest: &str| -> &'static str { Box::leak(format!("{canary}{rest}").into_boxed_str()) };
+    let name =
+        "a Rollout's name may have at most 52 characters, because its ReplicaSets and AnalysisRuns carry it in their names";
+    let hash = "spec.selector.matchLabels must not name tidegate.dev/pod-template-hash; it is added for each revision";
+    vec![
+        (rollout(), "/metadata/name", json!("a".repeat(53)), "", name),
+        (
+            rollout(),
+            "/spec/selector/matchLabels",
+            json!({"tidegate.dev/pod-template-hash": "x"}),
+            "spec.selector.matchLabels",
+            hash,
+        ),
+        (rollout(), "/spec/selector/matchLabels", json!({}), "spec.selector.matchLabels", "should have at least 1 properties"),
+        (
+            rollout(),
+            at("/canaryService"),
+            json!("web-stable"),
+            "spec.strategy.canary",
+            "canaryService must be another Service than stableService",
+        ),
+        (rollout(), at("/steps/0"), json!({}), "spec.strategy.canary.steps[0]", one_key),
+        (rollout(), at("/steps/0"), json!({"setWeight": 10, "pause": {}}), "spec.strategy.canary.steps[0]", one_key),
+        (
+            rollout(),
+            at("/steps/0"),
+            json!({"setWeight": "10"}),
+            "spec.strategy.canary.steps[0].setWeight",
+            "must be of type integer",
+        ),
+        (
+            rollout(),
+            at("/steps/1/pause/duration"),
+            json!("5 minutes"),
+            "spec.strategy.canary.steps[1].pause.duration",
+            "should match",
+        ),
+        (
+            rollout(),
+            at("/steps/1/pause/duration"),
+            json!(1.5),
+            "spec.strategy.canary.steps[1].pause.duration",
+            "must be of type integer,string",
+        ),
+        (rollout(), "/spec/template", json!("web:1"), "spec.template", "must be of type object"),
+    ]
+}
+
+fn refused_applications() -> Vec<Refused> {
+    let name = "an Application's name may have at most 53 characters, because its inventory carries it in its name";
+    let url = "spec.source.repoURL must be an https:// address without user, password, query or spaces";
+    let path = "spec.source.path must be a relative path of plain names such as apps/shop, without '..', leading or trailing '/'";
+    let branch = "spec.source.revision.branch is not a branch name";
+    let push = "spec.writeBack.mode Push needs spec.writeBack.secretRef: a credential of its own that may push; or set mode to DryRun or Disabled";
+    let mut all = vec![(application(), "/metadata/name", json!("a".repeat(54)), "", name)];
+    for text in [
+        "git@host:acme/deploy",
+        "ssh://host/x",
+        "file:///etc",
+        "ext::sh -c x",
+        "https://jo:secret@host/x",
+        "https://host/x?token=y",
+        "https://host/a b",
+        "--upload-pack=x",
+    ] {
+        all.push((application(), "/spec/source/repoURL", json!(text), "spec.source.repoURL", url));
+    }
+    for text in ["/etc", "../x", "apps/../../x", "apps/", "apps//shop", "./apps", "apps/./shop", ".."] {
+        all.push((application(), "/spec/source/path", json!(text), "spec.source.path", path));
+    }
+    for text in ["-x", "a..b", "a//b", "a/", "a.lock", "a b", "refs/heads/@{1}", "a~1", "a:b"] {
+        all.push((application(), "/spec/source/revision/branch", json!(text), "spec.source.revision.branch", branch));
+    }
+    for write_back in [json!({}), json!({"mode": "Push"}), json!({"author": {"name": "T", "email": "t@example.com"}})] {
+        all.push((application(), "/spec/writeBack", write_back, "spec.writeBack", push));
+    }
+    all
+}
+
+fn refused_others() -> Vec<Refused> {
+    let deciding = "a metric needs successCondition, failureCondition or both; without either no value could decide anything";
+    let mut undecided = metric();
+    undecided.as_object_mut().unwrap().retain(|key, _| !key.ends_with("Condition"));
+    let mut nulls = undecided.clone();
+    nulls["successCondition"] = json!(null);
+    let mut hasty = metric();
+    hasty.as_object_mut().unwrap().remove("interval");
+    let mut all = Vec::new();
+    for example in [template("AnalysisTemplate"), template("ClusterAnalysisTemplate"), run()] {
+        all.push((example.clone(), "/spec/metrics/0", undecided.clone(), "spec.metrics[0]", deciding));
+        all.push((example.clone(), "/spec/metrics/0", nulls.clone(), "spec.metrics[0]", deciding));
+        all.push((
+            example.clone(),
+            "/spec/metrics/0",
+            hasty.clone(),
+            "spec.metrics[0]",
+            "a metric with count above 1 needs an interval",
+        ));
+        for address in ["ftp://host", "http://jo:pw@host", "http://host/?x=y", "host:9090", "http://a b"] {
+            let place = "/spec/metrics/0/provider/prometheus/address";
+            all.push((example.clone(), place, json!(address), "spec.metrics[0].provider.prometheus.address", "should match"));
+        }
+    }
+    for example in [template("AnalysisTemplate"), template("ClusterAnalysisTemplate")] {
+        let twice = json!([metric(), metric()]);
+        all.push((example.clone(), "/spec/metrics", twice, "spec.metrics", "two metrics have the same name"));
+        all.push((example, "/spec/args", json!([{"name": "a"}, {"name": "a"}]), "spec.args", "two args have the same name"));
+    }
+    for namespace in ["Shop", "a*b", "-x", "**"] {
+        all.push((project(), "/spec/applicationNamespaces", json!([namespace]), "spec.applicationNamespaces[0]", "should match"));
+        all.push((
+            project(),
+            "/spec/destinations/0/namespace",
+            json!(namespace),
+            "spec.destinations[0].namespace",
+            "should match",
+        ));
+    }
+    all
+}
+
+/// Protects: each rule of ours refuses its example, and says why in our words.
+#[tokio::test]
+async fn each_rule_refuses_its_example() {
+    let Some(client) = support::cluster().await else { return };
+    for (mut object, pointer, value, field, sentence) in [refused_rollouts(), refused_applications(), refused_others()].concat() {
+        *object.pointer_mut(pointer).unwrap() = value.clone();
+        let found = refusals(&client, &object).await;
+        let case = format!("{} {pointer} = {value}: {found:#?}", object["kind"]);
+        assert_eq!(found.len(), 1, "{case}");
+        assert!(found[0].1.contains(sentence), "{case}");
+        assert!(field.is_empty() || found[0].0 == field, "{case}");
+    }
+}
+
+/// Protects: a selector that changed would leave pods that nobody owns.
+#[tokio::test]
+async fn the_selector_stays() {
+    let Some(client) = support::cluster().await else { return };
+    support::in_namespace(&client, async |namespace| {
+        support::create(&client, Some(namespace), &rollout(), false).await.unwrap();
+        let patch = Patch::Merge(json!({"spec": {"selector": {"matchLabels": {"app": "other"}}}}));
+        let changed = support::api_of(&client, &rollout(), Some(namespace)).patch("web", &PatchParams::default(), &patch).await;
+        let causes = support::refusal(changed).details.unwrap().causes;
+        let found: Vec<_> = causes
+            .iter()
+            .map(|cause| {
+                (cause.field.as_str(), cause.message.ends_with("spec.selector cannot be changed; create a new Rollout instead"))
+            })
+            .collect();
+        assert_eq!(found, [("spec.selector", true)]);
+    })
+    .await;
+}
+
+/// Protects: every bound of every field of every spec is known to the API server, which names the field.
+#[tokio::test]
+async fn each_bound_is_kept() {
+    let Some(client) = support::cluster().await else { return };
+    let mut tried = 0;
+    for (crd, example) in api::crds().iter().zip(examples()) {
+        let schema = crd.spec.versions[0].schema.as_ref().and_then(|s| s.open_api_v3_schema.as_ref()).unwrap();
+        let spec = &schema.properties.as_ref().unwrap()["spec"];
+        let mut cases = Vec::new();
+        violations(spec, &example["spec"], "spec", "/spec", &mut cases);
+        for (field, pointer, value) in cases {
+            let mut object = example.clone();
+            match value {
+                Some(value) => *object.pointer_mut(&pointer).unwrap() = value,
+                None => {
+                    let (parent, key) = pointer.rsplit_once('/').unwrap();
+                    object.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key).unwrap();
+                }
+            }
+            let found = refusals(&client, &object).await;
+            let case = format!("{} {field} = {:?}: {found:#?}", crd.spec.names.kind, object.pointer(&pointer));
+            assert!(
+                found.iter().any(|(named, _)| *named == field || named.starts_with(&format!("{field}["))),
+                "{}",
+                &case[..case.len().min(2000)]
+            );
+            tried += 1;
+        }
+    }
+    assert!(tried > 150, "only {tried} bounds were found: the walk misses some");
+}
+
+/// Where an example is to be changed, and to what (none: left out), so that one bound is broken.
+type Violation = (String, String, Option<Value>);
+
+fn violations(schema: &JSONSchemaProps, example: &Value, field: &str, pointer: &str, out: &mut Vec<Violation>) {
+    let mut broken = |value: Value| out.push((field.to_owned(), pointer.to_owned(), Some(value)));
+    let count = |number: i64| usize::try_from(number).unwrap();
+    if let Some(low) = schema.minimum {
+        broken(json!(low as i64 - 1));
+    }
+    if let Some(high) = schema.maximum {
+        broken(json!(high as i64 + 1));
+    }
+    if let Some(low) = schema.min_length {
+        broken(json!("1".repeat(count(low) - 1)));
+    }
+    if let Some(high) = schema.max_length {
+        broken(json!("1".repeat(count(high) + 1)));
+    }
+    if schema.pattern.is_some() {
+        broken(json!("\n\n\n\n"));
+    }
+    if schema.enum_.is_some() {
+        broken(json!("Nonsense"));
+    }
+    if let Some(low) = schema.min_items {
+        broken(Value::Array(vec![example[0].clone(); count(low) - 1]));
+    }
+    if let Some(high) = schema.max_items {
+        broken(Value::Array(vec![example[0].clone(); count(high) + 1]));
+    }
+    if let Some(high) = schema.max_properties {
+        broken((0..=high).map(|n| (format!("k{n}"), json!("v"))).collect::<serde_json::Map<_, _>>().into());
+    }
+    match &schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(item)) => {
+            for (name, _) in item.properties.iter().flatten() {
+                let found = example.as_array().unwrap().iter().position(|one| one.get(name).is_some());
+                assert!(found.is_some(), "no example of {field}[].{name}");
+            }
+            for (index, one) in example.as_array().unwrap().iter().enumerate() {
+                violations(item, one, &format!("{field}[{index}]"), &format!("{pointer}/{index}"), out);
+            }
+        }
+        Some(JSONSchemaPropsOrArray::Schemas(_)) | None => {}
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &schema.additional_properties {
+        let (key, value) = example.as_object().unwrap().iter().next().unwrap();
+        violations(values, value, &format!("{field}.{key}"), &format!("{pointer}/{key}"), out);
+    }
+    for name in schema.required.iter().flatten() {
+        out.push((format!("{field}.{name}"), format!("{pointer}/{name}"), None));
+    }
+    let in_list = field.ends_with(']');
+    for (name, inner) in schema.properties.iter().flatten() {
+        match example.get(name) {
+            Some(value) => violations(inner, value, &format!("{field}.{name}"), &format!("{pointer}/{name}"), out),
+            // A request cannot be created at all, and what one element of a list lacks, another one has.
+            None => assert!(in_list || name == "request" || field.ends_with("pause"), "no example of {field}.{name}"),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Against a real API server: what it refuses, what it lets people and the controller do.
+//!
+//! Needs `TIDEGATE_CONTROL_PLANE_KUBECONFIG`, an administrator's kubeconfig; `testbed/up control-plane` makes one.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first thing that is not as it should be")]
+
+mod crds;
+mod policies;
+mod rights;
+mod support;

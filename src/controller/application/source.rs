@@ -44,6 +44,7 @@ pub fn interval(app: &Application) -> Duration {
 
 /// A branch of a remote, with what opens it.
 #[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "holds credentials, which have none")]
 pub struct Branch {
     /// The mirror.
     pub mirror: Mirror,

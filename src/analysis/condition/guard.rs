@@ -34,7 +34,7 @@ pub(super) struct Shape {
     indexed: bool,
     /// As a list.
     listed: bool,
-    /// Calculates with more than one value, or multiplies by 0: with an infinite value that may give NaN.
+    /// Calculates with more than one value, or multiplies by what may be 0: with an infinite value that may give NaN.
     combines: bool,
     /// Adds the list up: with +Inf and -Inf in it that gives NaN.
     sums: bool,
@@ -228,24 +228,25 @@ struct Walk<'a> {
     tokens: &'a [Token<'a>],
     frames: Vec<Frame<'a>>,
     shape: Shape,
-    /// Since the last comparison: how many values were read, was there arithmetic, and was there `*` beside a 0.
+    /// Since the last comparison: values read, signs of arithmetic, and multiplications, of which so many beside a number
+    /// that is not 0.
     reads: usize,
-    arithmetic: bool,
-    product: bool,
-    zero: bool,
+    arithmetic: usize,
+    products: usize,
+    scalings: usize,
 }
 
 impl<'a> Walk<'a> {
     const fn new(tokens: &'a [Token<'a>]) -> Self {
         let shape = Shape { bare: false, indexed: false, listed: false, combines: false, sums: false };
-        Self { tokens, frames: Vec::new(), shape, reads: 0, arithmetic: false, product: false, zero: false }
+        Self { tokens, frames: Vec::new(), shape, reads: 0, arithmetic: 0, products: 0, scalings: 0 }
     }
 
     fn walk(mut self) -> Result<Shape, ConditionError> {
         for at in 0..self.tokens.len() {
             let token = self.tokens[at];
             match token.kind {
-                Kind::Number(value) => self.zero |= value == 0.0,
+                Kind::Number(_) => {}
                 Kind::Word(word) => self.word(at, token, word)?,
                 Kind::Operator(operator) => self.operator(at, token, operator)?,
                 Kind::Open(open) => self.open(at, token, open)?,
@@ -281,8 +282,10 @@ impl<'a> Walk<'a> {
 
     /// A comparison or a logical operator ends what arithmetic can combine.
     fn end_term(&mut self) {
-        self.shape.combines |= (self.arithmetic && self.reads > 1) || (self.product && self.zero && self.reads > 0);
-        (self.reads, self.arithmetic, self.product, self.zero) = (0, false, false, false);
+        let combined = self.arithmetic > 0 && self.reads > 1;
+        let scaled = self.arithmetic == 1 && self.scalings == 1;
+        self.shape.combines |= combined || (self.products > 0 && self.reads > 0 && !scaled);
+        (self.reads, self.arithmetic, self.products, self.scalings) = (0, 0, 0, 0);
     }
 
     fn word(&mut self, at: usize, token: Token<'a>, word: &'a str) -> Result<(), ConditionError> {
@@ -354,10 +357,15 @@ impl<'a> Walk<'a> {
                          because 0/0 is no value; divide in the query",
                     ));
                 }
-                self.arithmetic = true;
+                self.arithmetic += 1;
             }
-            "*" => (self.arithmetic, self.product) = (true, true),
-            "+" | "-" => self.arithmetic |= operand_before,
+            "*" => {
+                let number = |kind| matches!(kind, Some(Kind::Number(value)) if value != 0.0);
+                self.arithmetic += 1;
+                self.products += 1;
+                self.scalings += usize::from(number(self.before(at, 1)) || number(self.after(at, 1)));
+            }
+            "+" | "-" => self.arithmetic += usize::from(operand_before),
             "!" | "not" => {}
             _ => self.end_term(),
         }

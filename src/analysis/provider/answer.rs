@@ -84,7 +84,9 @@ fn success(answer: Answer) -> Measured {
         "vector" => vector(result),
         "scalar" => scalar(result),
         "matrix" => {
-            return Measured::Error("the query gives a range vector (matrix); an instant vector or a scalar is needed".to_owned());
+            return Measured::Error(
+                "the query gives a range vector (matrix); an instant vector or a scalar is needed".to_owned(),
+            );
         }
         "string" => return Measured::Error("the query gives a string; an instant vector or a scalar is needed".to_owned()),
         _ => return Measured::Error("the answer is of an unknown type; an instant vector or a scalar is needed".to_owned()),

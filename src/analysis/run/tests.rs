@@ -101,7 +101,8 @@ fn a_failed_run() {
 fn verdicts() {
     use RunPhase::{Error, Failed, Inconclusive, Running, Successful};
     let both = json!({"successCondition": "result[0] >= 0.99", "failureCondition": "result[0] < 0.9"});
-    let cases: Vec<(&str, AnalysisRunSpec, Vec<Measured>, RunPhase, Option<&str>)> = vec![
+    type Case<'a> = (&'a str, AnalysisRunSpec, Vec<Measured>, RunPhase, Option<&'a str>);
+    let cases: Vec<Case<'_>> = vec![
         ("not all yet", rate(json!({})), vec![value(1.0), value(1.0)], Running, None),
         ("count reached", rate(json!({})), vec![value(1.0); 3], Successful, Some("3 of 3 measurements successful")),
         ("errors do not use up the count", rate(json!({})), vec![value(1.0), no_data(), value(1.0)], Running, None),

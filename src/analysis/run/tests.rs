@@ -250,6 +250,29 @@ fn verdicts() {
     }
 }
 
+/// Protects: the moment at which missing data becomes an Error: the deadline after the value was due, not at it, and
+/// not earlier because the interval is long.
+#[test]
+fn the_deadline_for_missing_data() {
+    let phase = |change, first: Measured, sent: i64, now: i64| {
+        let spec = rate(change);
+        let status = record(&spec, &AnalysisRunStatus::default(), &[taken(0, 0, first)], at(0));
+        record(&spec, &status, &[taken(0, sent, no_data())], at(now)).phase
+    };
+    let (running, error) = (RunPhase::Running, RunPhase::Error);
+    assert_eq!(phase(json!({}), no_data(), 299, 300), running);
+    assert_eq!(phase(json!({}), no_data(), 299, 301), error);
+    assert_eq!(phase(json!({}), value(1.0), 329, 330), running);
+    assert_eq!(phase(json!({}), value(1.0), 330, 331), error);
+    assert_eq!(phase(json!({"interval": "10m"}), value(1.0), 600, 610), running);
+    assert_eq!(phase(json!({"interval": "10m"}), value(1.0), 600, 901), error);
+    assert_eq!(phase(json!({"noDataDeadline": "0s"}), no_data(), 0, 1), error);
+    // Time alone makes no Error: the run was perhaps not looked at, and the last value was usable.
+    let spec = rate(json!({}));
+    let status = record(&spec, &AnalysisRunStatus::default(), &[taken(0, 0, value(1.0))], at(1));
+    assert_eq!(record(&spec, &status, &[], at(100_000)), status);
+}
+
 /// Protects: several metrics. One that fails ends the run at once; Failed wins over all, Inconclusive over Error.
 #[test]
 fn several_metrics() {

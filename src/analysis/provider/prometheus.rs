@@ -192,12 +192,23 @@ fn failure(error: &reqwest::Error) -> Failure {
         if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
             return Failure::ConnectionRefused;
         }
+<<<<<<< HEAD
         // An io::Error does not name what it wraps as its source.
         let wrapped = io.and_then(|io| io.get_ref()).is_some_and(|inner| inner.is::<rustls::Error>());
         if wrapped || current.is::<rustls::Error>() {
             return Failure::Tls;
         }
         cause = current.source();
+=======
+        if current.is::<rustls::Error>() {
+            return Failure::Tls;
+        }
+        // What an io::Error wraps is not its source: the source is that of what it wraps.
+        cause = match io.and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => current.source(),
+        };
+>>>>>>> analysis
     }
     match (error.is_connect(), error.is_timeout()) {
         (true, true) => Failure::ConnectTimeout,

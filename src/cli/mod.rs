@@ -86,5 +86,14 @@ fn completion(shell: clap_complete::Shell, out: &mut dyn Write) -> Result<Exit, 
 /// # Errors
 /// When standard output cannot be written.
 pub fn print_version(program: &str) -> io::Result<()> {
-    writeln!(io::stdout(), "{program} {}", env!("CARGO_PKG_VERSION"))
+    print(&format!("{program} {}\n", env!("CARGO_PKG_VERSION")))
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
 }

@@ -8,7 +8,7 @@
 //! | [`request`] | `promote`, `abort`, `retry`: write the request, wait for the answer |
 //! | [`render`], [`text`] | status to text, pure |
 //! | [`error`] | exit codes, messages, hints |
-//! | [`crds`], [`reference`] | `tidegate crds` |
+//! | [`crds`], [`mod@reference`] | `tidegate crds` |
 
 use std::io;
 use std::io::Write;

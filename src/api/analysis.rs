@@ -24,7 +24,7 @@ pub const KEPT_MEASUREMENTS: usize = 20;
     namespaced,
     derive = "PartialEq",
     doc = "What is measured of a canary, and what counts as good.",
-    printcolumn(name = "Metrics", type_ = "string", json_path = ".spec.metrics[*].name"),
+    printcolumn(name = "First metric", type_ = "string", json_path = ".spec.metrics[0].name"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct AnalysisTemplateSpec {
@@ -50,7 +50,7 @@ pub struct AnalysisTemplateSpec {
     category = "tidegate",
     derive = "PartialEq",
     doc = "What is measured of a canary, and what counts as good, for all namespaces.",
-    printcolumn(name = "Metrics", type_ = "string", json_path = ".spec.metrics[*].name"),
+    printcolumn(name = "First metric", type_ = "string", json_path = ".spec.metrics[0].name"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct ClusterAnalysisTemplateSpec {

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -39,9 +38,7 @@ pub fn run(args: &CrdsArgs) -> Result<(), CrdsError> {
     }
     if args.dir.is_none() && args.reference.is_none() {
         let stream = stream()?;
-        io::stdout()
-            .write_all(stream.as_bytes())
-            .map_err(|source| CrdsError::File { path: "standard output".to_owned(), source })?;
+        super::print(&stream).map_err(|source| CrdsError::File { path: "standard output".to_owned(), source })?;
     }
     Ok(())
 }

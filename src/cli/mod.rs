@@ -8,7 +8,7 @@
 //! | [`request`] | `promote`, `abort`, `retry`: write the request, wait for the answer |
 //! | [`render`], [`text`] | status to text, pure |
 //! | [`error`] | exit codes, messages, hints |
-//! | [`crds`], [`reference`] | `tidegate crds` |
+//! | [`crds`], [`mod@reference`] | `tidegate crds` |
 
 use std::io;
 use std::io::Write;
@@ -86,5 +86,14 @@ fn completion(shell: clap_complete::Shell, out: &mut dyn Write) -> Result<Exit, 
 /// # Errors
 /// When standard output cannot be written.
 pub fn print_version(program: &str) -> io::Result<()> {
-    writeln!(io::stdout(), "{program} {}", env!("CARGO_PKG_VERSION"))
+    print(&format!("{program} {}\n", env!("CARGO_PKG_VERSION")))
+}
+
+/// Writes to standard output. A reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
 }

@@ -105,7 +105,11 @@ async fn near_names_are_suggested() {
 }
 
 fn plugin(args: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_kubectl-tidegate")).args(args).output().unwrap();
+    process(env!("CARGO_BIN_EXE_kubectl-tidegate"), args)
+}
+
+fn process(program: &str, args: &[&str]) -> (i32, String, String) {
+    let output = Command::new(program).args(args).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
@@ -140,5 +144,19 @@ fn the_process_ends_with_the_code() {
     for shell in ["bash", "zsh", "fish"] {
         let (code, script, _) = plugin(&["completion", shell]);
         assert!(code == 0 && script.contains("promote"), "{shell}");
+    }
+}
+
+/// Protects: the controller's binary prints what is installed from it, and refuses flags that it does not have.
+#[test]
+fn the_controllers_binary() {
+    let controller = |args: &[&str]| process(env!("CARGO_BIN_EXE_tidegate"), args);
+    let version = format!("tidegate {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(controller(&["version"]), (0, version, String::new()));
+    assert_eq!(controller(&["crds"]), (0, tidegate::cli::crds::stream().unwrap(), String::new()));
+    for args in [&["--write-back=sometimes"][..], &["controller", "--metrics-address=nowhere"], &["controller", "--leader-elect"]]
+    {
+        let (code, out, error) = controller(args);
+        assert_eq!((code, out.as_str()), (2, ""), "{args:?}: {error}");
     }
 }

@@ -89,13 +89,10 @@ fn examples() -> Vec<Value> {
     vec![application(), project(), rollout(), template("AnalysisTemplate"), template("ClusterAnalysisTemplate"), run()]
 }
 
-fn is_cluster_scoped(kind: &str) -> bool {
-    api::crds().iter().any(|crd| crd.spec.names.kind == kind && crd.spec.scope == "Cluster")
-}
-
 /// Asks whether `object` could be created; the refusals as (field, message).
 async fn refusals(client: &kube::Client, object: &Value) -> Vec<(String, String)> {
-    let namespace = (!is_cluster_scoped(object["kind"].as_str().unwrap())).then_some(SYSTEM_NAMESPACE);
+    let namespace =
+        (!["Project", "ClusterAnalysisTemplate"].contains(&object["kind"].as_str().unwrap())).then_some(SYSTEM_NAMESPACE);
     match support::create(client, namespace, object, true).await {
         Ok(_) => Vec::new(),
         Err(error) => {

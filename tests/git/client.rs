@@ -273,3 +273,25 @@ fn many_writers() {
     subjects.sort();
     assert_eq!(subjects, ["shop: image v1", "writer 0", "writer 1", "writer 2", "writer 3"]);
 }
+
+/// Protects: the controller calls from threads of its runtime that may block.
+#[tokio::test]
+async fn inside_a_runtime() {
+    let tips = tokio::task::spawn_blocking(|| {
+        let world = World::new();
+        (world.fetch(), world.forge.tip())
+    });
+    let (fetched, tip) = tips.await.unwrap();
+    assert_eq!(fetched, tip);
+}
+
+/// Protects: a server whose own history is cut off is an error; nothing is guessed from the half of a history.
+#[test]
+fn a_shallow_server() {
+    let world = World::with_candidate().0;
+    let from = format!("file://{}", world.forge.bare().display());
+    git(world.forge.root(), &["clone", "-q", "--bare", "--depth", "1", &from, "team/shallow.git"]);
+    let shallow = mirror(world.data.path(), &world.server.url_of("team/shallow.git"));
+    let error = shallow.fetch(&world.access, &main_branch()).unwrap_err();
+    assert_eq!(error.to_string(), "failed to fetch: the Git server cannot be reached (invalid packet line)");
+}

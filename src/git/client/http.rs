@@ -330,7 +330,8 @@ fn fault_of(error: &reqwest::Error) -> Fault {
     Fault::Unreachable(printable(texts.last().map_or("the connection failed", String::as_str), 200))
 }
 
-/// `io::Error` hides what it wraps from `source`.
+/// `io::Error` hides what it wraps from `source`, and one often wraps another.
 fn tls_inside<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
-    error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()
+    let inner = error.downcast_ref::<io::Error>()?.get_ref()?;
+    inner.downcast_ref::<rustls::Error>().or_else(|| tls_inside(inner))
 }

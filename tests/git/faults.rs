@@ -59,6 +59,12 @@ fn faults_of_a_fetch() {
         ),
         (
             LS,
+            Fault::Redirect(format!("http://localhost:{}{{path}}", elsewhere.port())),
+            "failed to fetch: the server sends on to localhost; redirects to other addresses are not followed, write the final address",
+            "InvalidSpec",
+        ),
+        (
+            LS,
             Fault::Redirect(loops),
             "failed to fetch: the server sends on to itself, again and again; redirects to other addresses are not followed, write the final address",
             "InvalidSpec",

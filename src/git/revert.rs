@@ -368,3 +368,6 @@ fn named(files: &[String]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

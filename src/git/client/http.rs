@@ -230,7 +230,7 @@ impl Exchange {
         };
         let header = request.headers().get(AUTHORIZATION).and_then(|header| header.to_str().ok()?.split_once(' '));
         self.state().header = header.map(|(_, value)| SecretString::from(value));
-        match self.block(self.http.execute(request)) {
+        match self.block(|| self.http.execute(request)) {
             None => Err(self.fail(Fault::Timeout)),
             Some(Ok(response)) => Ok(response),
             Some(Err(error)) => {
@@ -242,10 +242,10 @@ impl Exchange {
         }
     }
 
-    /// Runs `work` until the deadline; none when it passed.
-    fn block<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    /// Runs `work` until the deadline; none when it passed. The future is made inside the runtime, where its timers live.
+    fn block<F: Future>(&self, work: impl FnOnce() -> F) -> Option<F::Output> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        self.runtime.as_ref()?.block_on(async { tokio::time::timeout(left, work).await.ok() })
+        self.runtime.as_ref()?.block_on(async { tokio::time::timeout(left, work()).await.ok() })
     }
 
     fn answer(self: &Arc<Self>, response: Response, wanted: &str) -> io::Result<Answer> {
@@ -272,7 +272,7 @@ pub(super) struct Answer {
 impl io::Read for Answer {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.at == self.chunk.len() {
-            match self.exchange.block(self.response.chunk()) {
+            match self.exchange.block(|| self.response.chunk()) {
                 None => return Err(self.exchange.fail(Fault::Timeout)),
                 Some(Err(error)) => return Err(self.exchange.fail(fault_of(&error))),
                 Some(Ok(None)) => return Ok(0),
@@ -330,7 +330,8 @@ fn fault_of(error: &reqwest::Error) -> Fault {
     Fault::Unreachable(printable(texts.last().map_or("the connection failed", String::as_str), 200))
 }
 
-/// `io::Error` hides what it wraps from `source`.
+/// `io::Error` hides what it wraps from `source`, and one often wraps another.
 fn tls_inside<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
-    error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()
+    let inner = error.downcast_ref::<io::Error>()?.get_ref()?;
+    inner.downcast_ref::<rustls::Error>().or_else(|| tls_inside(inner))
 }

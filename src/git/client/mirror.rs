@@ -1,4 +1,5 @@
 //! One bare repository per remote, fetched into and committed into.
+#![expect(clippy::disallowed_methods, reason = "how long ago a mirror was made anew is judged by the monotonic clock")]
 
 use std::collections::HashMap;
 use std::fs;
@@ -6,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use git2::{
     AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, Repository, RepositoryInitOptions, Signature, Sort, Time,
@@ -27,7 +29,11 @@ const KEPT: &str = "refs/tidegate/kept/";
 /// How many commits are looked through for one of ours.
 const MAX_LOOK: usize = 10_000;
 
-/// All mirrors under one data directory.
+/// A mirror is made anew at most once in this time: when that does not help, the fault is not on our disk, and the server
+/// should not have to send everything again and again.
+const REMAKE_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// All mirrors under one data directory. There must be no other for this directory, in this process or another.
 #[derive(Debug)]
 pub struct Client {
     root: PathBuf,
@@ -42,8 +48,8 @@ struct Shared {
     lock: Mutex<()>,
     /// The object database turned out to be broken.
     suspect: Arc<AtomicBool>,
-    /// It was made anew for that; when that does not help, the fault is not on our disk.
-    remade: AtomicBool,
+    /// When it was made anew for that.
+    remade: Mutex<Option<Instant>>,
     /// What a killed process left behind was swept away.
     swept: AtomicBool,
 }
@@ -98,12 +104,13 @@ impl Mirror {
     /// [`FetchError`]; the mirror keeps what it had.
     pub fn fetch(&self, access: &Arc<Access>, branch: &BranchName) -> Result<Fetched, FetchError> {
         let _guard = self.lock();
-        if self.shared.suspect.swap(false, Ordering::Relaxed) && !self.shared.remade.swap(true, Ordering::Relaxed) {
+        if self.shared.suspect.swap(false, Ordering::Relaxed) && self.may_be_remade() {
+            tracing::warn!(remote = %self.url, "the mirror has unreadable objects and is made anew");
             self.discard()?;
         }
         match self.fetch_into(&self.repository()?, access, branch) {
             // A mirror that cannot take what was fetched, or cannot read its own tip, is made anew, once.
-            Err(FetchError::Mirror(error)) if !self.shared.remade.swap(true, Ordering::Relaxed) => {
+            Err(FetchError::Mirror(error)) if self.may_be_remade() => {
                 tracing::warn!(%error, remote = %self.url, "the mirror is unusable and is made anew");
                 self.discard()?;
                 self.fetch_into(&self.repository()?, access, branch)
@@ -233,6 +240,16 @@ impl Mirror {
         Repository::init_opts(&new, &options).map_err(|error| git(&error))?;
         fs::rename(&new, &self.path)?;
         usable(&self.path).ok_or_else(|| MirrorError::Git("a new mirror cannot be opened".to_owned()))
+    }
+
+    /// Whether the mirror may be made anew now; if so, it counts as made.
+    fn may_be_remade(&self) -> bool {
+        let mut remade = self.shared.remade.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = remade.is_none_or(|at| at.elapsed() >= REMAKE_INTERVAL);
+        if may {
+            *remade = Some(Instant::now());
+        }
+        may
     }
 
     /// Moves an unusable mirror out of the way, then deletes it: a crash in between leaves no half mirror in its place.

@@ -202,7 +202,7 @@ pub enum SyncError {
         /// What was applied before.
         applied: Vec<ObjectId>,
         /// What stopped it.
-        failure: Failure,
+        failure: Box<Failure>,
     },
 }
 

@@ -49,6 +49,28 @@ async fn a_typo_in_one_of_ten_files() {
     assert_eq!(error.reason(), reasons::APPLY_FAILED);
 }
 
+fn misfit(rest: &str) -> Action {
+    let status = json!({"kind": "Status", "code": 500, "message": format!("failed to create typed patch object {rest}")});
+    Action::Answer(500, status.to_string())
+}
+
+/// Protects: a misspelt or mistyped field of a built-in kind, which the API server answers with 500, is the manifest's
+/// fault and names the field; of a Secret, the field and nothing else.
+#[tokio::test]
+async fn a_field_that_does_not_fit() {
+    let server = Server::new();
+    let unknown = "(shop/web; apps/v1, Kind=Deployment): .spec.replicaz: field not declared in schema";
+    server.fault("shop/deployer try /apis/apps/v1/namespaces/shop/deployments/web", misfit(unknown));
+    let mistyped =
+        "(shop/db; /v1, Kind=Secret): .stringData.password: expected string, got &value.valueUnstructured{Value:12345}";
+    server.fault("shop/deployer try /api/v1/namespaces/shop/secrets/db", misfit(mistyped));
+    assert_eq!(
+        refused(&server, &[SECRET, DEPLOYMENT]).await.to_string(),
+        "nothing was applied: 0.yaml:1: failed to apply Secret shop/db as service account shop/deployer: not valid: stringData.password (FieldTypeInvalid): what the API server says is not shown, because it may quote the Secret; \
+         1.yaml:1: failed to apply Deployment.apps shop/web as service account shop/deployer: not valid: spec.replicaz (FieldUnknown): failed to create typed patch object (shop/web; apps/v1, Kind=Deployment): .spec.replicaz: field not declared in schema"
+    );
+}
+
 /// Protects: whoever reads the error knows which right is missing, of whom, for what. All of them at once.
 #[tokio::test]
 async fn a_service_account_without_rights() {
@@ -76,6 +98,12 @@ async fn values_of_secrets_are_in_no_error() {
         ("try", Action::Answer(403, json!({"message": "denied by policy: hunter2"}).to_string())),
         ("try", Action::Answer(404, json!({"message": "hunter2"}).to_string())),
         ("try", Action::Answer(502, "<html>hunter2".to_owned())),
+        (
+            "try",
+            misfit(
+                "(shop/db; /v1, Kind=Secret): .stringData.password: expected string, got &value.valueUnstructured{Value: .hunter2: 1}",
+            ),
+        ),
         ("get", Action::Answer(200, "{\"data\": {\"password\": \"hunter2\"".to_owned())),
     ] {
         let server = Server::new();

@@ -200,7 +200,7 @@ async fn stopped_half_way_and_taken_up_again() {
     let error = cluster.sync_once(input).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "stopped after 1 objects were applied: 1.yaml:1: failed to apply Secret shop/db as service account shop/deployer: the API server answered 503"
+        "stopped after 1 objects were applied: 1.yaml:1: failed to apply Secret shop/db as service account shop/deployer: the API server answered 503: what the API server says is not shown, because it may quote the Secret"
     );
     let SyncError::Stopped { applied, .. } = error else { panic!() };
     assert_eq!(names(&applied), ["ConfigMap shop/a"]);

@@ -18,21 +18,18 @@ pub fn changes(live: &Value, dry_run: &Value, steered: bool) -> bool {
 }
 
 fn same_content(live: &Value, dry_run: &Value) -> bool {
-    let (Some(live), Some(dry_run)) = (live.as_object(), dry_run.as_object()) else { return live == dry_run };
-    live.len() == dry_run.len()
-        && live.iter().all(|(key, value)| match (key.as_str(), dry_run.get(key)) {
-            (_, None) => false,
-            ("metadata", Some(other)) => same_metadata(value, other),
-            (_, Some(other)) => value == other,
-        })
+    same_fields(live, dry_run, &[], &|key, live, dry_run| match key {
+        "metadata" => same_fields(live, dry_run, IGNORED, &|_, live, dry_run| live == dry_run),
+        _ => live == dry_run,
+    })
 }
 
-fn same_metadata(live: &Value, dry_run: &Value) -> bool {
-    let counted = |value: &Value| -> Vec<(String, Value)> {
-        let fields = value.as_object().into_iter().flatten();
-        fields.filter(|(key, _)| !IGNORED.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect()
-    };
-    counted(live) == counted(dry_run)
+/// Have two maps the same fields, `ignored` aside? The order of the fields does not count.
+fn same_fields(a: &Value, b: &Value, ignored: &[&str], same: &dyn Fn(&str, &Value, &Value) -> bool) -> bool {
+    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else { return a == b };
+    let counts = |key: &&String| !ignored.contains(&key.as_str());
+    a.keys().filter(counts).count() == b.keys().filter(counts).count()
+        && a.keys().filter(counts).all(|key| b.get(key).is_some_and(|other| same(key, &a[key], other)))
 }
 
 /// What the API server says we own: API version and fields.

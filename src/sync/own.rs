@@ -45,8 +45,8 @@ impl Owner {
     "{object} belongs to the Application {owner}; remove it from one of the two, or its label tidegate.dev/owned-by to hand it over"
 )]
 pub struct OwnedByOther {
-    /// The object.
-    pub object: ObjectId,
+    /// The object, in words.
+    pub object: String,
     /// What its label says: `<namespace>.<application>`.
     pub owner: String,
 }
@@ -59,7 +59,7 @@ pub struct OwnedByOther {
 /// [`OwnedByOther`] when the live object carries another Application's label.
 pub fn check(id: &ObjectId, live: &Value, owner: &Owner) -> Result<(), OwnedByOther> {
     match label_of(live) {
-        Some(label) if label != owner.label() => Err(OwnedByOther { object: id.clone(), owner: clean(label, MAX_LABEL) }),
+        Some(label) if label != owner.label() => Err(OwnedByOther { object: id.to_string(), owner: clean(label, MAX_LABEL) }),
         _ => Ok(()),
     }
 }

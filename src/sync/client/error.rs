@@ -140,14 +140,21 @@ struct Cause {
     field: String,
 }
 
+/// What stands in for the server's sentence about a Secret.
+const NOT_SHOWN: &str = "what the API server says is not shown, because it may quote the Secret";
+
 /// An answer that is no success, as an error.
 pub(super) fn refusal(call: Call, code: u16, status: Status) -> ClusterError {
     let Status { message, details } = status;
-    // The server quotes what it refuses.
-    let message = if call.secret { String::new() } else { clean(&message.unwrap_or_default(), 400) };
+    let message = message.unwrap_or_default();
+    let misfit = misfit(&message);
     let causes = details.unwrap_or_default().causes.into_iter().filter(|cause| !cause.field.is_empty()).take(10);
-    let fields: Vec<FieldProblem> =
-        causes.map(|cause| FieldProblem { field: clean(&cause.field, 200), reason: clean(&cause.reason, 60) }).collect();
+    let fields: Vec<FieldProblem> = causes
+        .map(|cause| FieldProblem { field: clean(&cause.field, 200), reason: clean(&cause.reason, 60) })
+        .chain(misfit.clone())
+        .collect();
+    // The server quotes what it refuses.
+    let message = if call.secret { NOT_SHOWN.to_owned() } else { clean(&message, 400) };
     match code {
         // An object that was deleted and created anew since it was read has another uid.
         422 if fields.iter().any(|f| f.field == "metadata.uid") => ClusterError::Conflict(call),
@@ -156,8 +163,20 @@ pub(super) fn refusal(call: Call, code: u16, status: Status) -> ClusterError {
         404 => ClusterError::NotFound { call, message },
         400 | 422 => ClusterError::Invalid { call, fields, message },
         429 => ClusterError::Busy(call),
+        500 if misfit.is_some() => ClusterError::Invalid { call, fields, message },
         _ => ClusterError::Server { call, code, message },
     }
+}
+
+/// The field of a manifest that does not fit its kind. Server-side apply answers 500 for it, with the field only in the
+/// sentence: `failed to create typed patch object (shop/web; apps/v1, Kind=Deployment): .spec.replicaz: field not
+/// declared in schema`. Only the first path is taken: after it, the sentence may quote values.
+fn misfit(message: &str) -> Option<FieldProblem> {
+    let (_, rest) = message.split_once("failed to create typed patch object")?;
+    let path = rest.split_whitespace().find_map(|word| word.strip_prefix('.')?.strip_suffix(':'))?;
+    let unknown = rest.split_once(path)?.1.starts_with(": field not declared");
+    let reason = if unknown { "FieldUnknown" } else { "FieldTypeInvalid" };
+    Some(FieldProblem { field: clean(path, 200), reason: reason.to_owned() })
 }
 
 /// What went wrong with one object.
@@ -202,7 +221,7 @@ pub enum SyncError {
         /// What was applied before.
         applied: Vec<ObjectId>,
         /// What stopped it.
-        failure: Failure,
+        failure: Box<Failure>,
     },
 }
 

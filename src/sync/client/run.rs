@@ -348,7 +348,7 @@ const fn unplaced(error: ClusterError) -> Failure {
 }
 
 fn stopped(applied: &[ObjectId], failure: Failure) -> SyncError {
-    SyncError::Stopped { applied: applied.to_vec(), failure }
+    SyncError::Stopped { applied: applied.to_vec(), failure: Box::new(failure) }
 }
 
 fn entry(id: &ObjectId, live: &Value) -> Entry {

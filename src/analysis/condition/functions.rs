@@ -52,11 +52,7 @@ fn float(value: &Value) -> Result<f64> {
 fn integer(value: f64) -> Result<i64> {
     let whole = value.trunc();
     // 2^63: the first number that does not fit.
-<<<<<<< HEAD
-    if whole >= -9_223_372_036_854_775_808.0 && whole < 9_223_372_036_854_775_808.0 {
-=======
     if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&whole) {
->>>>>>> analysis
         Ok(whole as i64)
     } else {
         Err(refused("asInt takes a finite number that fits 64 bits"))

@@ -334,20 +334,13 @@ impl<'a> Walk<'a> {
         };
         let next = self.after(at, 1);
         let alone = next == Some(Kind::Close(')'));
-<<<<<<< HEAD
-=======
         let about_either = alone && EITHER.contains(&call);
->>>>>>> analysis
         let is_nil = matches!(next, Some(Kind::Operator("==" | "!="))) && self.after(at, 2) == Some(Kind::Word("nil"));
         if next == Some(Kind::Open('[')) {
             self.shape.indexed = true;
         } else if PREDICATES.contains(&call) || (alone && (LISTS.contains(&call) || EXTREMES.contains(&call))) {
             self.shape.listed = true;
-<<<<<<< HEAD
-        } else if !is_nil && !(alone && EITHER.contains(&call)) {
-=======
         } else if !is_nil && !about_either {
->>>>>>> analysis
             self.shape.bare = true;
         }
         Ok(())

@@ -1,8 +1,5 @@
-<<<<<<< HEAD
-=======
 #![expect(clippy::disallowed_methods, reason = "the time that hostile texts take is what is tested")]
 
->>>>>>> analysis
 use super::*;
 
 use std::time::Instant;

@@ -65,15 +65,9 @@ impl AddressPolicy {
                 true
             }
         };
-<<<<<<< HEAD
-        match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-            Ok(ip) => check_ip(ip, listed),
-            Err(_) => Ok(()),
-=======
         match ip_of(&host) {
             Some(ip) => check_ip(ip, listed),
             None => Ok(()),
->>>>>>> analysis
         }
     }
 
@@ -97,15 +91,6 @@ fn matches(entry: &str, host: &str, port: Option<u16>) -> bool {
     if wanted.is_some() && wanted != port {
         return false;
     }
-<<<<<<< HEAD
-    let bare = |text: &str| text.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.').to_owned();
-    match name.strip_prefix("*.") {
-        Some(suffix) => !suffix.is_empty() && host.strip_suffix(suffix).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
-        None => bare(name) == bare(host),
-    }
-}
-
-=======
     match name.strip_prefix("*.") {
         Some(suffix) => !suffix.is_empty() && host.strip_suffix(suffix).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
         // The same address can be written in several ways.
@@ -121,7 +106,6 @@ fn ip_of(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
->>>>>>> analysis
 /// May a connection go to this address?
 pub(super) fn check_ip(ip: IpAddr, loopback: bool) -> Result<(), Refusal> {
     let ip = embedded(ip);

@@ -192,14 +192,6 @@ fn failure(error: &reqwest::Error) -> Failure {
         if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
             return Failure::ConnectionRefused;
         }
-<<<<<<< HEAD
-        // An io::Error does not name what it wraps as its source.
-        let wrapped = io.and_then(|io| io.get_ref()).is_some_and(|inner| inner.is::<rustls::Error>());
-        if wrapped || current.is::<rustls::Error>() {
-            return Failure::Tls;
-        }
-        cause = current.source();
-=======
         if current.is::<rustls::Error>() {
             return Failure::Tls;
         }
@@ -208,7 +200,6 @@ fn failure(error: &reqwest::Error) -> Failure {
             Some(wrapped) => Some(wrapped),
             None => current.source(),
         };
->>>>>>> analysis
     }
     match (error.is_connect(), error.is_timeout()) {
         (true, true) => Failure::ConnectTimeout,

@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 #![expect(clippy::disallowed_methods, reason = "the time that hanging servers cost is what is tested")]
 
 use super::*;
@@ -402,4 +399,3 @@ fn addresses() {
         assert_eq!((check_ip(ip, false), check_ip(ip, true)), (remote, with_loopback), "{text}");
     }
 }
->>>>>>> analysis

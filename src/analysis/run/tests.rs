@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 use super::*;
 
 use proptest::prelude::*;
@@ -473,4 +470,3 @@ proptest! {
         prop_assert!(wanted.contains(&status.phase), "{:?}, not {:?}", status, wanted);
     }
 }
->>>>>>> analysis

@@ -17,7 +17,8 @@ use crate::api::rollout::{RolloutPhase, RolloutStatus};
 /// Starts logging as the flags say.
 pub fn start_logs(args: &ControllerArgs) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log_level)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     let started = match args.log_format {
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
         LogFormat::Text => builder.try_init(),

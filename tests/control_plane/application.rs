@@ -14,6 +14,7 @@ use tidegate::controller::flags::WriteBackFlag;
 use crate::git::{Certificates, Server};
 use crate::git_server::{LS, World, condition, config_map, rollout};
 use crate::support;
+use crate::tap::Call;
 
 fn text(words: (&str, &str, &str)) -> (String, String, String) {
     (words.0.to_owned(), words.1.to_owned(), words.2.to_owned())
@@ -61,7 +62,7 @@ async fn a_commit_is_applied_as_the_service_account() {
         let status = world.look().await;
         assert_eq!(condition(&status, "Applied").0, "True", "{status:?}");
         let calls = world.tap.take();
-        let writes: Vec<String> = calls.iter().filter_map(crate::git_server::Call::write).collect();
+        let writes: Vec<String> = calls.iter().filter_map(Call::write).collect();
         let inventory = "PATCH configmaps/shop-inventory";
         let wanted = [
             inventory,

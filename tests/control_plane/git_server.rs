@@ -6,18 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::task::{self, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
-use kube::client::{Body, ClientBuilder};
+use kube::client::ClientBuilder;
 use kube::config::AuthInfo;
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -29,11 +26,10 @@ use tidegate::controller::error::Error;
 use tidegate::controller::flags::{ControllerArgs, LogFormat, WriteBackFlag};
 use tidegate::controller::{Context, application};
 use tidegate::manifest::rollout::digest_of;
-use tokio::sync::Notify;
-use tower::{Layer, Service};
 
 use crate::git::{Fault, Server};
 use crate::support;
+use crate::tap::Tap;
 
 /// The secret that no text may ever show.
 pub const PLANTED: &str = "planted-token-4711";
@@ -166,146 +162,6 @@ pub fn rollout(name: &str, image: &str, replicas: u32) -> String {
 
 pub fn config_map(name: &str, value: &str) -> String {
     format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{key: \"{value}\"}}\n")
-}
-
-/// One call of the loop to the API server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
-    pub method: String,
-    pub path: String,
-    /// As whom, when not as the controller itself.
-    pub user: Option<String>,
-}
-
-impl Call {
-    /// Method, kind and name of what a call wrote; none for a call that wrote nothing. Events are not counted.
-    pub fn write(&self) -> Option<String> {
-        let (path, query) = self.path.split_once('?').unwrap_or((&self.path, ""));
-        let written = self.method != "GET" && !query.contains("dryRun") && !path.contains("/events");
-        written.then(|| {
-            let parts: Vec<&str> = path.split('/').skip_while(|part| *part != "namespaces").skip(2).collect();
-            format!("{} {}", self.method, parts.join("/"))
-        })
-    }
-}
-
-#[derive(Default)]
-struct Rules {
-    log: Vec<Call>,
-    hold: Option<(String, Gate)>,
-    end_after: Option<(usize, Arc<Notify>)>,
-}
-
-/// What happens to calls on their way to the API server.
-#[derive(Clone, Default)]
-pub struct Tap(Arc<Mutex<Rules>>);
-
-/// A call that waits.
-#[derive(Clone, Default)]
-pub struct Gate {
-    reached: Arc<Notify>,
-    open: Arc<Notify>,
-}
-
-impl Gate {
-    pub async fn reached(&self) {
-        self.reached.notified().await;
-    }
-
-    pub fn open(&self) {
-        self.open.notify_one();
-    }
-}
-
-impl Tap {
-    /// Calls since the last time this was asked.
-    pub fn take(&self) -> Vec<Call> {
-        std::mem::take(&mut self.0.lock().unwrap().log)
-    }
-
-    /// What was written since the last time this, or [`Self::take`], was asked.
-    pub fn writes(&self) -> Vec<String> {
-        self.take().iter().filter_map(Call::write).collect()
-    }
-
-    /// The next call whose method and path begin with this, and that is no dry run, waits until its gate is opened.
-    pub fn hold(&self, begins: &str) -> Gate {
-        let gate = Gate::default();
-        self.0.lock().unwrap().hold = Some((begins.to_owned(), gate.clone()));
-        gate
-    }
-
-    /// The `nth` call from now (0 is the next) is carried out, and its answer never comes. Told when it is so far.
-    pub fn end_after(&self, nth: usize) -> Arc<Notify> {
-        let reached = Arc::new(Notify::new());
-        self.0.lock().unwrap().end_after = Some((nth, Arc::clone(&reached)));
-        reached
-    }
-}
-
-impl<S> Layer<S> for Tap {
-    type Service = Tapped<S>;
-    fn layer(&self, inner: S) -> Tapped<S> {
-        Tapped { inner, tap: self.clone() }
-    }
-}
-
-pub struct Tapped<S> {
-    inner: S,
-    tap: Tap,
-}
-
-impl<S, B> Service<Request<Body>> for Tapped<S>
-where
-    S: Service<Request<Body>, Response = Response<B>>,
-    S::Future: Send + 'static,
-    S::Error: Send,
-    B: Send,
-{
-    type Response = Response<B>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<B>, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let path = request.uri().path_and_query().unwrap().to_string();
-        let user = request.headers().get("Impersonate-User").map(|user| user.to_str().unwrap().to_owned());
-        let call = Call { method: request.method().to_string(), path, user };
-        let (gate, end) = {
-            let mut rules = self.tap.0.lock().unwrap();
-            let line = format!("{} {}", call.method, call.path);
-            let held =
-                rules.hold.as_ref().is_some_and(|(begins, _)| line.starts_with(begins.as_str()) && !line.contains("dryRun"));
-            let gate = if held { rules.hold.take().map(|(_, gate)| gate) } else { None };
-            let end = match rules.end_after.take() {
-                Some((0, reached)) => Some(reached),
-                Some((more, reached)) => {
-                    rules.end_after = Some((more - 1, reached));
-                    None
-                }
-                None => None,
-            };
-            rules.log.push(call);
-            (gate, end)
-        };
-        // Nothing is sent before this is polled.
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            if let Some(gate) = gate {
-                gate.reached.notify_one();
-                gate.open.notified().await;
-            }
-            let answer = answer.await;
-            if let Some(reached) = end {
-                reached.notify_one();
-                std::future::pending::<()>().await;
-            }
-            answer
-        })
-    }
 }
 
 /// Everything that the tests of this run logged.
@@ -558,6 +414,11 @@ impl World {
         let id = self.fail("web", 1).await;
         self.tap.take();
         (good, bad, id)
+    }
+
+    /// Nothing of ours is on the branch, which is at `tip`.
+    pub fn nothing_ours(&self, tip: &str) {
+        assert_eq!((self.forge.tip().as_str(), self.forge.ours()), (tip, vec![]));
     }
 
     /// Nothing of ours is on the branch, which is at `tip`, and nothing was sent.

@@ -12,5 +12,6 @@ mod git_server;
 mod policies;
 mod rights;
 mod support;
+mod tap;
 mod write_back;
 mod write_back_faults;

@@ -313,9 +313,9 @@ async fn attempt(
     push: bool,
 ) -> Result<Option<Duration>, Error> {
     for race in 1..=policy::RACES {
-        let candidates = entry.state(work, ctx.now()).candidates.clone();
+        let recorded = entry.state(work, ctx.now()).clone();
         let computing = Arc::clone(&job);
-        match blocking("compute the revert", move || compute(&computing, &candidates)).await? {
+        match blocking("compute the revert", move || compute(&computing, &recorded)).await? {
             Found::Ours(commit) => {
                 done(ctx, work, entry, &job, commit).await;
                 return Ok(None);
@@ -400,7 +400,7 @@ pub(super) const fn fetch_reason(error: &FetchError) -> &'static str {
 }
 
 /// Fetches, looks for a commit of ours, plans, and makes the commit object. Runs beside the runtime.
-fn compute(job: &Job, candidates: &[String]) -> Found {
+fn compute(job: &Job, state: &WriteBackState) -> Found {
     let not_now = |message: String| Found::NotNow { reason: reasons::UNREACHABLE, message };
     let mirror = &job.branch.mirror;
     let head = match mirror.fetch(&job.branch.access, &job.branch.name) {
@@ -411,8 +411,11 @@ fn compute(job: &Job, candidates: &[String]) -> Found {
         let message = format!("the recorded stable commit '{}' is not a commit id", job.good);
         return Found::Refused(Refusal { reason: reasons::STABLE_UNVERIFIED, message });
     };
-    let recorded: Vec<CommitId> = candidates.iter().filter_map(|id| id.parse().ok()).collect();
-    match mirror.find_ours(&head, &good, &recorded) {
+    let recorded: Vec<CommitId> = state.candidates.iter().filter_map(|id| id.parse().ok()).collect();
+    // Ours would stand on top of the failed commit. The good one is no limit: a sync that already saw ours on the branch
+    // counts it as the newest good one.
+    let failed = state.failed_commit.as_ref().and_then(|id| id.parse::<CommitId>().ok());
+    match mirror.find_ours(&head, &failed.unwrap_or(good), &recorded) {
         Ok(Some(ours)) => return Found::Ours(ours),
         Ok(None) => {}
         Err(error) => return not_now(error.to_string()),

@@ -260,13 +260,14 @@ async fn nobody_reads_what_another_fetched() {
     })
     .await;
     World::run(async |world| {
-        // Another Application of the same name and generation, in the moment between two passes.
+        // Another Application of the same name, generation and Secret, in the moment between two passes: what the first
+        // one's repository has is not what this one's has.
         world.push("first", &[("a.yaml", &config_map("a", "1"))]);
         world.look().await;
         world.applications().delete("shop", &DeleteParams::default()).await.unwrap();
         support::eventually("shop is gone", async || world.applications().get_opt("shop").await.unwrap().is_none()).await;
         let mut other = world.application("shop");
-        other["spec"]["source"].as_object_mut().unwrap().remove("secretRef");
+        other["spec"]["source"]["repoURL"] = json!(world.server.url_of("team/other.git"));
         world.create(&other).await;
         application::reconcile(&world.ctx, &world.namespace, "shop").await.unwrap();
         let status = world.status().await;

@@ -56,7 +56,19 @@ pub async fn run(
     inventory: &Inventory,
     rollouts: &[Rollout],
 ) -> Result<Option<Timestamp>, Error> {
+    let next = deliver_all(ctx, work, inventory, rollouts).await;
+    // After the deliveries, which name the failed commit.
     mirror_holds(work, rollouts);
+    trim(work, rollouts);
+    next
+}
+
+async fn deliver_all(
+    ctx: &Context,
+    work: &mut Work,
+    inventory: &Inventory,
+    rollouts: &[Rollout],
+) -> Result<Option<Timestamp>, Error> {
     let mut next = withdraw::run(ctx, work, inventory, rollouts).await?.map(|again| after(ctx, again));
     for rollout in rollouts {
         let Some(failure) = failure_of(rollout) else { continue };
@@ -69,7 +81,6 @@ pub async fn run(
             next = Some(next.map_or(at, |next: Timestamp| next.min(at)));
         }
     }
-    trim(work, rollouts);
     Ok(next)
 }
 

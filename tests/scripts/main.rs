@@ -2,6 +2,8 @@
 //! difference before you commit it. After every single effect the invariants are checked: a story that breaks one fails
 //! whatever its golden file says.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a story that cannot be read fails")]
+
 use std::fs;
 use std::path::Path;
 

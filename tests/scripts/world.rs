@@ -2,6 +2,8 @@
 
 use serde_json::json;
 use tidegate::api::rollout::{Rollout, RolloutStatus};
+use tidegate::rollout::observed::Observed;
+use tidegate::rollout::spec::ValidatedRollout;
 use tidegate::simulate::cluster::Cluster;
 use tidegate::simulate::script::Script;
 
@@ -37,15 +39,19 @@ pub struct Day {
     pub status: RolloutStatus,
 }
 
-/// Runs a script from the first moment on.
-pub fn run(text: &str) -> Day {
+fn script(text: &str) -> Script {
     let mut cluster = Cluster::new(rollout(text.lines().next().unwrap_or("")), "2026-01-01T00:00:00Z".parse().unwrap());
     cluster.metrics = vec![
         serde_json::from_value(json!({"name": "success-rate", "interval": "5s", "failureLimit": 1,
         "successCondition": "result[0] >= 0.99", "provider": {"prometheus": {"address": "http://p", "query": "q"}}}))
         .unwrap(),
     ];
-    let mut script = Script::new(cluster);
+    Script::new(cluster)
+}
+
+/// Runs a script from the first moment on.
+pub fn run(text: &str) -> Day {
+    let mut script = script(text);
     let (out, error) = match script.run(text) {
         Ok(out) => (out, None),
         Err(error) => (script.output().to_owned(), Some(error.to_string())),
@@ -56,4 +62,11 @@ pub fn run(text: &str) -> Day {
         violations: script.violations.iter().map(ToString::to_string).collect(),
         status: script.cluster().rollout.status.clone().unwrap_or_default(),
     }
+}
+
+/// The state that a script leads to.
+pub fn seen(text: &str) -> (ValidatedRollout, Observed) {
+    let mut script = script(text);
+    script.run(text).unwrap();
+    (script.cluster().validated().unwrap(), script.cluster().observe())
 }

@@ -15,9 +15,6 @@ import (
 	"time"
 )
 
-// controllerUser is who writes weights and verdicts.
-const controllerUser = "system:serviceaccount:tidegate-system:tidegate"
-
 // Write is a write that the API server accepted: of a route, or of a verdict.
 type Write struct {
 	// At is when the answer was sent: from then on it stood.
@@ -249,10 +246,10 @@ func (a *Audit) Since(from time.Time) ([]Write, error) {
 }
 
 // weightsIn are the writes that changed the canary's weight by the controller, without repetitions.
-func weightsIn(writes []Write) []Write {
+func weightsIn(writes []Write, controller string) []Write {
 	var found []Write
 	for _, w := range writes {
-		if w.Resource != "httproutes" || w.Weight < 0 || w.User != controllerUser || w.As != "" {
+		if w.Resource != "httproutes" || w.Weight < 0 || w.User != controller || w.As != "" {
 			continue
 		}
 		if len(found) == 0 || found[len(found)-1].Weight != w.Weight {
@@ -264,12 +261,12 @@ func weightsIn(writes []Write) []Write {
 
 // strangersIn are writes of routes that only the controller should have made: by somebody else, or with a weight that is
 // not the one which the controller gave last.
-func strangersIn(writes []Write, weight int) []Write {
+func strangersIn(writes []Write, controller string, weight int) []Write {
 	var found []Write
 	for _, w := range writes {
 		switch {
 		case w.Resource != "httproutes":
-		case w.User != controllerUser:
+		case w.User != controller:
 			found = append(found, w)
 		case w.As == "":
 			if w.Weight >= 0 {

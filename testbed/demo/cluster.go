@@ -164,13 +164,16 @@ type Memory struct {
 }
 
 // watchMemory samples twice a second until the context ends.
-func watchMemory(ctx context.Context) *Memory {
+func watchMemory(ctx context.Context, process int) *Memory {
 	m := &Memory{}
 	go func() {
 		id, pid := "", 0
 		for n := 0; ctx.Err() == nil; n++ {
 			// Another pod may have taken its place.
-			if pid == 0 || n%20 == 0 {
+			switch {
+			case process != 0:
+				pid = process
+			case pid == 0 || n%20 == 0:
 				if found, err := controllerContainer(ctx); err == nil {
 					id = found
 				} else {

@@ -15,7 +15,7 @@ func (d *Demo) badRelease(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	weights := weightsIn(writes)
+	weights := weightsIn(writes, d.Controller)
 	if rest := time.Until(weights[len(weights)-1].At.Add(window + time.Second)); rest > 0 {
 		d.out.say("first %.0f s of quiet, so that the analysis's window of 15 s holds no answers of version 2", rest.Seconds())
 		sleep(ctx, rest)
@@ -27,7 +27,7 @@ func (d *Demo) badRelease(ctx context.Context) error {
 	}
 	if err := d.wait(ctx, 45*time.Second, "version 3 gets 10 % of the traffic", func() (bool, string, error) {
 		writes, err := d.audit.Since(began)
-		return len(weightsIn(writes)) > 0, "no weight was set", err
+		return len(weightsIn(writes, d.Controller)) > 0, "no weight was set", err
 	}); err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (d *Demo) caught(ctx context.Context, began time.Time) (verdict, zero Write
 		writes, err := d.audit.Since(began)
 		var failed bool
 		verdict, failed = verdictIn(writes)
-		weights = weightsIn(writes)
+		weights = weightsIn(writes, d.Controller)
 		zero = weights[len(weights)-1]
 		return failed && zero.Weight == 0, fmt.Sprintf("verdict Failed: %v; weights %s", failed, weightList(weights)), err
 	})
@@ -114,6 +114,9 @@ func (d *Demo) reverted(ctx context.Context, verdict time.Time) (seen Seen, befo
 	d.revert = seen.Commit
 	d.summary.RevertCommit = &d.revert
 	d.summary.VerdictToCommit = seconds(seen.At.Sub(verdict))
+	if first, ok := d.witness.FirstBad("3"); ok {
+		d.summary.firstBadToCommit = seconds(seen.At.Sub(first))
+	}
 	d.out.at(seen.At, "the revert commit %.10s is on main", seen.Commit)
 	return seen, before, nil
 }
@@ -244,7 +247,7 @@ func (d *Demo) stillHeld(ctx context.Context, began time.Time, again string) err
 	if err != nil {
 		return err
 	}
-	if err := d.check("no weight was set", len(weightsIn(writes)) == 0, "none", weightList(weightsIn(writes))); err != nil {
+	if err := d.check("no weight was set", len(weightsIn(writes, d.Controller)) == 0, "none", weightList(weightsIn(writes, d.Controller))); err != nil {
 		return err
 	}
 	answers, _ := d.witness.Between(began, time.Time{})

@@ -52,6 +52,9 @@ type Options struct {
 	Namespace, Manifests, Results string
 	Started                       time.Time
 	Keep                          bool
+	// Controller is who it is in the audit log, Process its process; 0: that of its pod.
+	Controller string
+	Process    int
 }
 
 func parse(args []string, usage io.Writer) (Options, error) {
@@ -63,6 +66,8 @@ func parse(args []string, usage io.Writer) (Options, error) {
 	flags.StringVar(&o.Results, "results", "target/demo", "`folder` that summary.json and what was seen go to")
 	started := flags.Int64("started", time.Now().UnixMilli(), "when the demo began, in `milliseconds` since 1970")
 	flags.BoolVar(&o.Keep, "keep", false, "leave the namespace and the repository as they are at the end")
+	flags.StringVar(&o.Controller, "controller-user", "system:serviceaccount:tidegate-system:tidegate", "`user` that the controller is in the audit log")
+	flags.IntVar(&o.Process, "controller-process", 0, "`pid` of a controller that runs beside the cluster and not in it")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}

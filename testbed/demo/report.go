@@ -25,6 +25,9 @@ type Summary struct {
 	ControllerRSSMegabytes *float64  `json:"controller_rss_mb"`
 	Wall                   *float64  `json:"wall_s"`
 	Chapters               []Chapter `json:"chapters"`
+
+	// firstBadToCommit is shown only.
+	firstBadToCommit *float64
 }
 
 func (s Summary) write(path string) error {
@@ -84,6 +87,7 @@ func (s Summary) table() []Number {
 		{What: "requests sent", Found: float(s.Requests)},
 		{What: "bad answers", Found: float(s.BadAnswers)},
 		{What: "first bad answer of version 3 to weight 0", Unit: " s", Found: s.FirstBadToWeightZero, Digits: 1},
+		{What: "first bad answer of version 3 to the commit", Unit: " s", Found: s.firstBadToCommit, Digits: 1},
 		{What: "verdict to weight 0", Unit: " s", Found: s.VerdictToWeightZero, Aim: 1, Digits: 2},
 		{What: "verdict to the commit on the branch", Unit: " s", Found: s.VerdictToCommit, Aim: 3, Digits: 2},
 		{What: "memory of the controller, at most", Unit: " MB", Found: s.ControllerRSSMegabytes, Aim: 40, Digits: 1},

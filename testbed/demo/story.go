@@ -163,7 +163,7 @@ func (d *Demo) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.memory = watchMemory(ctx)
+	d.memory = watchMemory(ctx, d.Process)
 	d.tips = watchTips(ctx, d.forge)
 	return d.install(ctx, cluster)
 }
@@ -229,7 +229,7 @@ func indent(text string) string {
 func (d *Demo) announce(w Write) {
 	version, _ := d.version.Load().(string)
 	switch {
-	case version == "" || w.User != controllerUser || w.As != "":
+	case version == "" || w.User != d.Controller || w.As != "":
 	case w.Resource == "analysisruns" && w.Phase == "Failed":
 		d.out.at(w.At, "the analysis has its verdict: version %s fails", version)
 	case w.Weight > 0:
@@ -380,7 +380,7 @@ func (d *Demo) goodRelease(ctx context.Context) error {
 	var weights []Write
 	if err := d.wait(ctx, 3*time.Minute, "version 2 gets 10, 50 and 100 % of the traffic, and then is stable", func() (bool, string, error) {
 		writes, err := d.audit.Since(began)
-		weights = weightsIn(writes)
+		weights = weightsIn(writes, d.Controller)
 		if _, failed := verdictIn(writes); failed {
 			return false, "", Unmet{"the analysis finds nothing wrong with version 2", "no verdict Failed", "one"}
 		}
@@ -452,8 +452,8 @@ func (d *Demo) alone(since time.Time, weight int) error {
 		return err
 	}
 	var found []string
-	for _, w := range strangersIn(writes, weight) {
+	for _, w := range strangersIn(writes, d.Controller, weight) {
 		found = append(found, fmt.Sprintf("%s as %q: weight %d", w.User, w.As, w.Weight))
 	}
-	return d.check("nobody but Tidegate changed the route", len(found) == 0, "only "+controllerUser, strings.Join(found, ", "))
+	return d.check("nobody but Tidegate changed the route", len(found) == 0, "only "+d.Controller, strings.Join(found, ", "))
 }

@@ -229,8 +229,12 @@ async fn check_template(
             (kube::Error::Api(status), Some(400 | 422)) => {
                 Ok(TemplateCheck::Refused(status.message.chars().filter(|c| !c.is_control()).take(512).collect()))
             }
-            // Left behind by a Rollout of the same name; the garbage collector takes it.
-            (_, Some(409)) => Ok(TemplateCheck::Accepted),
+            // Not among the sets that this Rollout owns: somebody else's, or left behind by a Rollout of the same name
+            // until the garbage collector takes it.
+            (_, Some(409)) => {
+                let name = rollout.replica_set_name(&rollout.hash);
+                Ok(TemplateCheck::Refused(format!("ReplicaSet {name} exists already and belongs to somebody else")))
+            }
             _ => Err(Error::Kube { source, what }),
         },
         Err(error) => Err(error),

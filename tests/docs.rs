@@ -282,6 +282,7 @@ fn metrics() -> BTreeSet<String> {
     metrics.write_back("Pushed");
     metrics.sync("done");
     metrics.git("fetch", "done");
+    metrics.api_request("get", "pods", 200);
     metrics.pass("Rollout", std::time::Duration::ZERO, Some("other"));
     let scrape = metrics.text();
     let full = |name: &&str| {

@@ -164,6 +164,11 @@ func (d *Demo) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if d.Process == 0 {
+		if _, err := controllerContainer(ctx); err != nil {
+			return fmt.Errorf("Tidegate does not run in the cluster: %w", err)
+		}
+	}
 	d.memory = watchMemory(ctx, d.Process)
 	d.tips = watchTips(ctx, d.forge)
 	return d.install(ctx, cluster)

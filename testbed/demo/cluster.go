@@ -104,16 +104,22 @@ type Application struct {
 }
 
 func (a Application) says() string {
-	text := fmt.Sprintf("%s at %.12s, %s %s", a.Status.Sync.Status, a.Status.Revision.Commit, a.Status.Health.Status, a.Status.Health.Message)
+	text := fmt.Sprintf("%s at %.10s, %s", a.Status.Sync.Status, a.Status.Revision.Commit, a.Status.Health.Status)
 	for _, c := range a.Status.Conditions {
-		if c.Status == "False" {
-			text += "; " + c.Type + ": " + c.Message
+		// The others say again what the Rollout says.
+		if c.Status == "False" && (c.Type == "Fetched" || c.Type == "Rendered" || c.Type == "Applied") {
+			text += fmt.Sprintf("; %s=False %s: %s", c.Type, c.Reason, firstLine(c.Message))
 		}
 	}
 	for _, w := range a.Status.WriteBacks {
-		text += "; write-back " + w.Phase + " " + w.Reason + " " + w.Message
+		text += fmt.Sprintf("; write-back %s %s: %s", w.Phase, w.Reason, firstLine(w.Message))
 	}
 	return text
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
 }
 
 // AnalysisRuns is what `kubectl get analysisruns` shows.

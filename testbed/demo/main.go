@@ -136,7 +136,9 @@ func run(ctx context.Context, o Options, e Environment, out io.Writer) int {
 	interrupted := ctx.Err() != nil
 	if err != nil && !interrupted {
 		d.out.plain("\nFAILED    %s", err)
-		d.evidence()
+		if d.ours {
+			d.evidence()
+		}
 	}
 	if interrupted {
 		d.out.plain("\ninterrupted")

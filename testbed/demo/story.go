@@ -49,6 +49,7 @@ type Demo struct {
 	files          map[string]string
 	known          map[string]bool // commits that people made
 	version        atomic.Value    // of the release under way
+	weight         int             // announced last
 	good, bad      string          // commits of version 2 and 3
 	revert         string
 }
@@ -163,6 +164,11 @@ func (d *Demo) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if d.Process == 0 {
+		if _, err := controllerContainer(ctx); err != nil {
+			return fmt.Errorf("Tidegate does not run in the cluster: %w", err)
+		}
+	}
 	d.memory = watchMemory(ctx, d.Process)
 	d.tips = watchTips(ctx, d.forge)
 	return d.install(ctx, cluster)
@@ -225,19 +231,28 @@ func indent(text string) string {
 	return "    " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n    ") + "\n"
 }
 
-// announce tells of a write as it happens.
+// announce tells of a write as it happens. It is called from one goroutine only.
 func (d *Demo) announce(w Write) {
 	version, _ := d.version.Load().(string)
+	if version == "" || w.User != d.Controller || w.As != "" {
+		return
+	}
+	before := map[string]string{"2": "1", "3": "2"}[version]
 	switch {
-	case version == "" || w.User != d.Controller || w.As != "":
-	case w.Resource == "analysisruns" && w.Phase == "Failed":
-		d.out.at(w.At, "the analysis has its verdict: version %s fails", version)
+	case w.Resource == "analysisruns":
+		if w.Phase == "Failed" {
+			d.out.at(w.At, "the analysis has its verdict: version %s fails", version)
+		}
+	case w.Weight < 0 || w.Weight == d.weight:
 	case w.Weight > 0:
 		d.out.at(w.At, "%d %% of the traffic goes to version %s", w.Weight, version)
-	case w.Weight == 0 && version == "2":
-		d.out.at(w.At, "version 2 is stable now and has all the traffic; nothing goes to a canary")
-	case w.Weight == 0:
-		d.out.at(w.At, "no more traffic to version %s: all of it goes to version 2 again", version)
+	case d.weight == 100:
+		d.out.at(w.At, "version %s is stable now and has all the traffic; the canary's share is 0 again", version)
+	default:
+		d.out.at(w.At, "weight 0: no more traffic goes to version %s, all of it to version %s", version, before)
+	}
+	if w.Weight >= 0 {
+		d.weight = w.Weight
 	}
 }
 

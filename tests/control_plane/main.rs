@@ -4,6 +4,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first thing that is not as it should be")]
 
 mod crds;
+mod faults;
+mod play;
 mod policies;
 mod rights;
+mod rollout;
 mod support;
+mod world;

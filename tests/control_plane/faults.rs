@@ -18,9 +18,9 @@ use kube::client::Body;
 use serde_json::Value;
 use tidegate::api::Rollout;
 use tidegate::controller::rollout::observe::observe;
+use tidegate::rollout::Observed;
 use tidegate::rollout::invariant::{State, Violation, check};
 use tidegate::rollout::spec::{ValidatedRollout, validate};
-use tidegate::rollout::Observed;
 use tower::{BoxError, Layer, Service};
 
 /// One write as it went over the wire.
@@ -102,11 +102,7 @@ impl Wire {
     }
 
     /// A wire that dies with the first write that `trap` names. That write is applied.
-    pub fn dies_after(
-        journal: &Arc<Journal>,
-        judge: Option<Judge>,
-        trap: impl Fn(&Write) -> bool + Send + 'static,
-    ) -> Arc<Self> {
+    pub fn dies_after(journal: &Arc<Journal>, judge: Option<Judge>, trap: impl Fn(&Write) -> bool + Send + 'static) -> Arc<Self> {
         Self::with(journal, judge, Plan::Trap(Box::new(trap)))
     }
 

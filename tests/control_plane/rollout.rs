@@ -34,10 +34,7 @@ async fn happy_path() {
         world.until_healthy("shop", "shop:2").await;
         world.rest(&journal).await;
         running.kill().await;
-        assert_eq!(
-            world.story(&journal),
-            lines(""),
-        );
+        assert_eq!(world.story(&journal), lines(""),);
         assert_eq!(journal.violations(), [] as [String; 0]);
         assert_eq!(world.picture("shop").await, lines(""));
     })

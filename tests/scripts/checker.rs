@@ -33,7 +33,7 @@ fn set_weight(seen: &mut Seen, canary: i64, stable: i64) {
     route["spec"]["rules"][0]["backendRefs"][1]["weight"] = json!(canary);
 }
 
-fn set<'a>(seen: &'a mut Seen, stable: bool) -> &'a mut tidegate::rollout::observed::ReplicaSet {
+fn set(seen: &mut Seen, stable: bool) -> &mut tidegate::rollout::observed::ReplicaSet {
     let hash = if stable { seen.0.status.stable.as_ref().unwrap().hash.clone() } else { seen.0.hash.clone() };
     seen.1.replica_sets.iter_mut().find(|set| set.hash == hash).unwrap()
 }

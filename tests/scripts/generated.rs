@@ -9,6 +9,7 @@ use crate::world;
 /// Days in `make test`; `TIDEGATE_ROLLOUTS` asks for more.
 const DAYS: u32 = 200;
 
+#[expect(clippy::disallowed_methods, reason = "how long to run is asked for by variable")]
 fn days() -> u32 {
     std::env::var("TIDEGATE_ROLLOUTS").ok().and_then(|number| number.parse().ok()).unwrap_or(DAYS)
 }

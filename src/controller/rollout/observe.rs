@@ -298,5 +298,11 @@ async fn resolve_analysis(
     let templates: Vec<Template<'_>> =
         sources.iter().map(|source| Template { name: &source.name, args: &source.args, metrics: &source.metrics }).collect();
     let context = ResolveContext { rollout: &rollout.name, namespace: &rollout.namespace, purpose };
-    Ok(resolve(&templates, &analysis.args, &context).map_err(|error| error.to_string()))
+    match resolve(&templates, &analysis.args, &context) {
+        // This machine was too busy to read a condition in time; that says nothing about the spec.
+        Err(error) if error.is_transient() => {
+            Err(Error::Other { what: "resolve an analysis".to_owned(), why: error.to_string() })
+        }
+        resolved => Ok(resolved.map_err(|error| error.to_string())),
+    }
 }

@@ -109,8 +109,12 @@ fn subject(story: &Story<'_>) -> String {
 }
 
 fn account(story: &Story<'_>) -> String {
-    let mut text =
-        format!("Rollout {} stopped at step {}/{} ({} % of traffic)", name(story.rollout), story.step, story.steps, story.weight);
+    let place = match (story.step, story.steps) {
+        (_, 0) => String::new(),
+        (step, steps) if step > steps => " after the last step".to_owned(),
+        (step, steps) => format!(" at step {step}/{steps}"),
+    };
+    let mut text = format!("Rollout {} stopped{place} ({} % of traffic)", name(story.rollout), story.weight);
     if let Some(seconds) = story.seconds {
         let _ = write!(text, " after {seconds} s");
     }
@@ -432,6 +436,15 @@ mod tests {
              Tidegate-Restores: 9191919191919191919191919191919191919191\n\
              Tidegate-Attempt: 0b7e/7/1\n"
         );
+    }
+
+    /// Protects: the place where it stopped in words that are true, also without steps and after the last one.
+    #[test]
+    fn places() {
+        let first = |step, steps| account(&Story { step, steps, ..story() }).lines().next().unwrap().to_owned();
+        assert!(first(1, 0).starts_with("Rollout shop/web stopped (10 %"), "{}", first(1, 0));
+        assert!(first(7, 6).starts_with("Rollout shop/web stopped after the last step (10 %"), "{}", first(7, 6));
+        assert!(first(6, 6).starts_with("Rollout shop/web stopped at step 6/6 (10 %"), "{}", first(6, 6));
     }
 
     /// Protects: forges, terminals and readers from text of strangers, and plain subjects from our zeal.

@@ -195,7 +195,7 @@ pub struct ApplicationStatus {
     /// Contents that failed and are not rolled out again, newest first, at most 10.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<AppHold>,
-    /// Revert commits, newest first, at most 10.
+    /// Revert commits, newest first: the last 10, and those of failures that still stand.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub write_backs: Vec<WriteBackState>,
     /// Per Rollout: which commit and content is known to be good.

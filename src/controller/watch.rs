@@ -7,13 +7,14 @@ use futures::StreamExt;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Api, DynamicObject};
+use kube::api::{Api, DynamicObject, ListParams};
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
 use tokio::sync::watch as signal;
 
+use super::error::within;
 use super::rollout::observe::http_route;
 use super::{Context, analysis, application, asked, pass, rollout};
 use crate::api::analysis::AnalysisRun;
@@ -54,8 +55,7 @@ pub async fn loops(ctx: &Arc<Context>, stopped: signal::Receiver<bool>) {
     let rollouts = Controller::new(api::<Rollout>(ctx), config());
     let runs = Controller::new(api::<AnalysisRun>(ctx), config());
     let applications = Controller::new(api::<Application>(ctx), config());
-    let ready = tell_when_ready(Arc::clone(ctx), rollouts.store(), runs.store(), applications.store());
-    tokio::spawn(ready);
+    tokio::spawn(tell_when_ready(Arc::clone(ctx)));
     tokio::join!(
         rollout_loop(ctx, rollouts, stopped.clone()),
         run_loop(ctx, runs, stopped.clone()),
@@ -152,17 +152,25 @@ fn who(store: &Store<Rollout>, namespace: Option<String>, concerns: impl Fn(&Rol
     store.state().iter().filter(same).map(|rollout| ObjectRef::from_obj(rollout.as_ref())).collect()
 }
 
-async fn tell_when_ready(
-    ctx: Arc<Context>,
-    rollouts: Store<Rollout>,
-    runs: Store<AnalysisRun>,
-    applications: Store<Application>,
-) {
-    let all = futures::future::join3(rollouts.wait_until_ready(), runs.wait_until_ready(), applications.wait_until_ready());
-    if let (Ok(()), Ok(()), Ok(())) = all.await {
-        ctx.health.set_ready(true);
-        tracing::info!("ready");
+/// Ready means that our kinds can be read: passes need no cache. (Waiting for the stores of the loops here would take the
+/// wake-up from the loops themselves: a kube-runtime store wakes only the task that asked last.)
+async fn tell_when_ready(ctx: Arc<Context>) {
+    let one = ListParams::default().limit(1);
+    loop {
+        let (rollouts, runs, applications) = (api::<Rollout>(&ctx), api::<AnalysisRun>(&ctx), api::<Application>(&ctx));
+        let tries = futures::try_join!(
+            within("list Rollouts", rollouts.list_metadata(&one)),
+            within("list AnalysisRuns", runs.list_metadata(&one)),
+            within("list Applications", applications.list_metadata(&one)),
+        );
+        match tries {
+            Ok(_) => break,
+            Err(error) => tracing::warn!(%error, "not ready yet"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    ctx.health.set_ready(true);
+    tracing::info!("ready");
 }
 
 /// Passes turn their own errors into backoff, so none comes here.

@@ -233,3 +233,6 @@ fn check_template(template: &Value, selector: &BTreeMap<String, String>) -> Resu
         _ => refuse("spec.template.spec.containers", "none", "must have at least one container"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,4 +15,5 @@ mod mirror;
 #[cfg(test)]
 mod revert;
 #[cfg(test)]
+#[path = "../support/git_server.rs"]
 mod server;

@@ -3,6 +3,7 @@
 pub mod report;
 pub mod source;
 pub mod sync;
+mod withdraw;
 pub mod write_back;
 
 use jiff::Timestamp;
@@ -105,7 +106,9 @@ async fn pass(ctx: &Context, work: &mut Work) -> Result<Option<Timestamp>, Error
         }
     };
     let rollouts = owned_rollouts(ctx, work, &inventory).await?;
-    let due = write_back::run(ctx, work, &rollouts).await?;
+    // Before the write-back: what it restores must be what stable is now, also when the last pass could not look.
+    sync::remember_stable(work, &rollouts);
+    let due = write_back::run(ctx, work, &inventory, &rollouts).await?;
     sync::run(ctx, work, inventory, &rollouts).await?;
     let now = ctx.now();
     report::finish(work, now);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
 use kube::api::Api;
 
 use crate::api::application::{Application, SecretRef};
@@ -54,6 +55,8 @@ pub struct Branch {
     pub name: BranchName,
     /// The Application's directory.
     pub path: RepoPath,
+    /// Which version of which Secret `access` is from; none for anonymous access.
+    pub secret: Option<String>,
 }
 
 /// Opens the Application's branch with the given Secret; without one, anonymously.
@@ -69,23 +72,26 @@ pub async fn open(ctx: &Context, app: &Application, secret: Option<&SecretRef>) 
         (_, Err(why)) => return Ok(Err(Problem::new(reasons::INVALID_SPEC, format!("spec.source.path: {why}")))),
     };
     let namespace = app.metadata.namespace.as_deref().unwrap_or_default();
-    let access = match secret {
-        None => Access::anonymous(),
+    let (access, secret) = match secret {
+        None => (Access::anonymous(), None),
         Some(secret) => match read_access(ctx, namespace, &secret.name).await? {
-            Ok(access) => access,
+            Ok((access, version)) => (access, Some(version)),
             Err(problem) => return Ok(Err(problem)),
         },
     };
-    Ok(Ok(Branch { mirror: ctx.git.mirror(&url), access: Arc::new(access), name, path }))
+    Ok(Ok(Branch { mirror: ctx.git.mirror(&url), access: Arc::new(access), name, path, secret }))
 }
 
-async fn read_access(ctx: &Context, namespace: &str, name: &str) -> Result<Result<Access, Problem>, Error> {
+/// What a Secret opens, and which version of which Secret it was.
+async fn read_access(ctx: &Context, namespace: &str, name: &str) -> Result<Result<(Access, String), Problem>, Error> {
     let api: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
     let Some(secret) = find(&format!("get Secret {name}"), api.get(name)).await? else {
         return Ok(Err(Problem::new(reasons::SECRET_MISSING, format!("Secret {namespace}/{name} does not exist"))));
     };
+    let version = format!("{}/{}", secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default());
     let data = secret.data.unwrap_or_default();
     let access = Access::from_secret(|key| data.get(key).map(|bytes| bytes.0.as_slice()));
+    let access = access.map(|access| (access, version));
     Ok(access.map_err(|why| Problem::new(reasons::SECRET_MISSING, format!("Secret {namespace}/{name}: {why}"))))
 }
 
@@ -139,24 +145,40 @@ pub struct Polls(Mutex<HashMap<(String, String), Poll>>);
 #[derive(Clone, Debug)]
 struct Poll {
     at: Instant,
-    generation: Option<i64>,
+    seen: Seen,
     tip: CommitId,
 }
 
+/// Under what a tip was fetched. A mirror is shared by all who use its remote, so a tip is worth something only to who
+/// fetched it with the same address and the same credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Seen {
+    uid: Option<String>,
+    generation: Option<i64>,
+    secret: Option<String>,
+}
+
+impl Seen {
+    fn of(app: &Application, branch: &Branch) -> Self {
+        Self { uid: app.uid(), generation: app.metadata.generation, secret: branch.secret.clone() }
+    }
+}
+
 impl Polls {
-    /// The tip, when the branch was looked at within the interval and for this generation of the spec.
+    /// The tip, when the branch was fetched within the interval, for this very Application and generation of its spec,
+    /// with the credentials as they are now.
     #[must_use]
-    pub fn fresh(&self, app: &Application) -> Option<CommitId> {
+    pub fn fresh(&self, app: &Application, branch: &Branch) -> Option<CommitId> {
         let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let poll = map.get(&key(app))?;
-        let fresh = poll.at.elapsed() < interval(app) && poll.generation == app.metadata.generation;
+        let fresh = poll.at.elapsed() < interval(app) && poll.seen == Seen::of(app, branch);
         fresh.then_some(poll.tip)
     }
 
-    /// The branch was looked at now.
-    pub fn note(&self, app: &Application, tip: CommitId) {
+    /// The branch was fetched now.
+    pub fn note(&self, app: &Application, branch: &Branch, tip: CommitId) {
         #[expect(clippy::disallowed_methods, reason = "a poll's age, on the monotonic clock")]
-        let poll = Poll { at: Instant::now(), generation: app.metadata.generation, tip };
+        let poll = Poll { at: Instant::now(), seen: Seen::of(app, branch), tip };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key(app), poll);
     }
 

@@ -26,22 +26,30 @@ struct Tip {
     commit: Commit,
     tree: TreeId,
     objects: Result<Vec<Object>, String>,
+    /// A revert of ours came since the last sync.
+    own_revert: bool,
 }
 
 /// Brings the cluster to the branch's tip, as far as that is due and possible.
 pub async fn run(ctx: &Context, work: &mut Work, inventory: Inventory, live: &[Rollout]) -> Result<(), Error> {
     let branch = match source::open(ctx, &work.app, work.app.spec.source.secret_ref.as_ref()).await? {
         Ok(branch) => branch,
-        Err(problem) => return Ok(not_fetched(ctx, work, problem.reason, &problem.message)),
+        Err(problem) => {
+            not_fetched(ctx, work, problem.reason, &problem.message);
+            return Ok(());
+        }
     };
-    let tip = match ctx.polls.fresh(&work.app) {
+    let tip = match ctx.polls.fresh(&work.app, &branch) {
         Some(tip) => tip,
         None => match source::fetch(ctx, &branch).await? {
             Ok(tip) => {
-                ctx.polls.note(&work.app, tip);
+                ctx.polls.note(&work.app, &branch, tip);
                 tip
             }
-            Err(error) => return Ok(not_fetched(ctx, work, error.reason(), &error.to_string())),
+            Err(error) => {
+                not_fetched(ctx, work, error.reason(), &error.to_string());
+                return Ok(());
+            }
         },
     };
     let now = ctx.now();
@@ -51,9 +59,15 @@ pub async fn run(ctx: &Context, work: &mut Work, inventory: Inventory, live: &[R
     if known && settled {
         return look(ctx, work, inventory, live).await;
     }
-    let tip = match read(branch, tip).await? {
+    // A mirror that lost the tip is fetched anew at the next pass.
+    let forget = |_: &Error| ctx.polls.forget(&work.owner.namespace, &work.owner.name);
+    let own_revert = own_revert(work, &branch, tip).await.inspect_err(forget)?;
+    let tip = match read(branch, tip, own_revert).await? {
         Ok(tip) => tip,
-        Err(message) => return Ok(not_rendered(ctx, work, reasons::PATH_MISSING, &message)),
+        Err(message) => {
+            not_rendered(ctx, work, reasons::PATH_MISSING, &message);
+            return Ok(());
+        }
     };
     if settled && work.status.tree.as_deref() == Some(&tip.tree.to_string()) {
         // The commit touches other directories of the repository only.
@@ -85,16 +99,29 @@ fn not_rendered(ctx: &Context, work: &mut Work, reason: &str, message: &str) {
 }
 
 /// Reads the path at the tip. The outer error says that the path is not there.
-async fn read(branch: Branch, tip: CommitId) -> Result<Result<Tip, String>, Error> {
+async fn read(branch: Branch, tip: CommitId, own_revert: bool) -> Result<Result<Tip, String>, Error> {
     let reading = move || -> Result<Tip, String> {
         let objects = branch.mirror.objects().map_err(|error| error.to_string())?;
         let commit = objects.commit(&tip).map_err(|error| error.to_string())?;
         let tree = objects.subtree(&commit.tree, &branch.path).map_err(|error| error.to_string())?;
         let tree = tree.ok_or_else(|| format!("spec.source.path: there is no directory '{}' at {tip}", branch.path))?;
         let rendered = source::render(&objects, &tree);
-        Ok(Tip { commit, tree, objects: rendered })
+        Ok(Tip { commit, tree, objects: rendered, own_revert })
     };
     blocking("read the branch", reading).await
+}
+
+/// Is a revert of ours among the commits since the last completed sync? Not only at the tip: a person's commit may have
+/// come on top before we looked, and what our revert took out of Git still holds data.
+async fn own_revert(work: &Work, branch: &Branch, tip: CommitId) -> Result<bool, Error> {
+    let own: Vec<CommitId> = super::write_back::own_commits(&work.status).iter().filter_map(|id| id.parse().ok()).collect();
+    let synced = work.status.revision.as_ref().and_then(|revision| revision.commit.parse::<CommitId>().ok());
+    let (false, Some(synced)) = (own.is_empty(), synced) else { return Ok(false) };
+    let mirror = branch.mirror.clone();
+    let found = blocking("look for a revert of ours", move || mirror.find_ours(&tip, &synced, &own)).await?;
+    found
+        .map(|found| found.is_some())
+        .map_err(|error| Error::Other { what: "look for a revert of ours".to_owned(), why: error.to_string() })
 }
 
 fn info(commit: &Commit) -> CommitInfo {
@@ -109,7 +136,10 @@ fn info(commit: &Commit) -> CommitInfo {
 async fn apply(ctx: &Context, work: &mut Work, inventory: Inventory, mut tip: Tip, live: &[Rollout]) -> Result<(), Error> {
     let objects = match std::mem::replace(&mut tip.objects, Ok(Vec::new())) {
         Ok(objects) => objects,
-        Err(message) => return Ok(not_rendered(ctx, work, reasons::RENDER_FAILED, &message)),
+        Err(message) => {
+            not_rendered(ctx, work, reasons::RENDER_FAILED, &message);
+            return Ok(());
+        }
     };
     let now = ctx.now();
     work.condition(condition::RENDERED, true, reasons::SUCCEEDED, &format!("{} objects", objects.len()), now);
@@ -129,10 +159,7 @@ async fn apply(ctx: &Context, work: &mut Work, inventory: Inventory, mut tip: Ti
         inventory,
         commit: tip.commit.id.to_string(),
         retry: None,
-        prune: PruneRules {
-            enabled: work.app.spec.sync_policy.automated.prune,
-            own_revert: super::write_back::own_commits(&work.status).contains(&tip.commit.id.to_string()),
-        },
+        prune: PruneRules { enabled: work.app.spec.sync_policy.automated.prune, own_revert: tip.own_revert },
         allow_empty: work.app.spec.allow_empty,
     };
     #[expect(clippy::disallowed_methods, reason = "a stopwatch")]
@@ -210,7 +237,7 @@ fn health(work: &mut Work, seen: &[state::Seen], live: &[Rollout]) {
 }
 
 /// Records what each Rollout's stable content is, and the newest commit that renders it.
-fn remember_stable(work: &mut Work, live: &[Rollout]) {
+pub(super) fn remember_stable(work: &mut Work, live: &[Rollout]) {
     let before = work.status.rollouts.clone();
     work.status.rollouts = live
         .iter()

@@ -16,6 +16,7 @@ use kube::api::{Api, ListParams};
 
 use super::Work;
 use super::source::{self, Branch, blocking};
+use super::withdraw;
 use crate::api::Time;
 use crate::api::analysis::AnalysisRun;
 use crate::api::application::{AppHold, ApplicationStatus, Author, KEPT_ENTRIES, WriteBackPhase, WriteBackState};
@@ -24,15 +25,16 @@ use crate::api::rollout::{Failure, FailureCause, Rollout};
 use crate::controller::Context;
 use crate::controller::error::{Error, find, within};
 use crate::controller::flags::WriteBackFlag;
-use crate::git::client::{Next, PushError};
+use crate::git::client::{FetchError, Next, PushError};
 use crate::git::message::{self, Story};
 use crate::git::policy::{self, Breaker, Due, FailedAt, Switch, UnderWay};
 use crate::git::revert::{self, Plan, Question, Refusal, Revert};
 use crate::git::revision::{CommitId, Objects};
 use crate::manifest::rollout::{rollout_digest, rollouts as contents};
+use crate::sync::inventory::Inventory;
 
 /// How soon a write-back that could not be delivered is tried again.
-const TRY_AGAIN: Duration = Duration::from_secs(5);
+pub(super) const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// How soon one is tried again that only a person can help.
 const TRY_RARELY: Duration = Duration::from_secs(60);
 
@@ -48,22 +50,31 @@ pub fn own_commits(status: &ApplicationStatus) -> Vec<String> {
 }
 
 /// Delivers what is owed. Returns when to try again what could not be delivered.
-pub async fn run(ctx: &Context, work: &mut Work, rollouts: &[Rollout]) -> Result<Option<Timestamp>, Error> {
+pub async fn run(
+    ctx: &Context,
+    work: &mut Work,
+    inventory: &Inventory,
+    rollouts: &[Rollout],
+) -> Result<Option<Timestamp>, Error> {
     mirror_holds(work, rollouts);
-    withdraw_stale(ctx, work, rollouts);
-    let mut next = None;
+    let mut next = withdraw::run(ctx, work, inventory, rollouts).await?.map(|again| after(ctx, again));
     for rollout in rollouts {
-        let Some(failure) = rollout.status.as_ref().and_then(|status| status.failure.clone()) else { continue };
+        let Some(failure) = failure_of(rollout) else { continue };
         let known = work.status.write_backs.iter().find(|state| state.id == failure.id);
         if known.is_some_and(|state| matches!(state.phase, WriteBackPhase::Done | WriteBackPhase::Refused)) {
             continue;
         }
-        if let Some(again) = deliver(ctx, work, rollout, &failure).await? {
-            let at = ctx.now().checked_add(again).unwrap_or(Timestamp::MAX);
+        if let Some(again) = deliver(ctx, work, rollout, failure).await? {
+            let at = after(ctx, again);
             next = Some(next.map_or(at, |next: Timestamp| next.min(at)));
         }
     }
+    trim(work, rollouts);
     Ok(next)
+}
+
+fn after(ctx: &Context, pause: Duration) -> Timestamp {
+    ctx.now().checked_add(pause).unwrap_or(Timestamp::MAX)
 }
 
 fn mirror_holds(work: &mut Work, rollouts: &[Rollout]) {
@@ -84,41 +95,39 @@ fn mirror_holds(work: &mut Work, rollouts: &[Rollout]) {
             });
         }
     }
-    holds.sort_by(|a, b| b.since.0.cmp(&a.since.0));
+    holds.sort_by_key(|hold| std::cmp::Reverse(hold.since.0));
     holds.truncate(KEPT_ENTRIES);
     work.status.holds = holds;
 }
 
-/// A write-back under way whose failure is gone: a person retried, or other content came.
-fn withdraw_stale(ctx: &Context, work: &mut Work, rollouts: &[Rollout]) {
-    let now = ctx.now();
-    for state in
-        work.status.write_backs.iter_mut().filter(|s| matches!(s.phase, WriteBackPhase::Pending | WriteBackPhase::Waiting))
-    {
-        // Once a commit may have been pushed, only looking at the branch tells how it ended.
-        if !state.candidates.is_empty() {
-            continue;
-        }
-        let Some(rollout) = rollouts.iter().find(|rollout| rollout.name_any() == state.rollout) else { continue };
-        let failure = rollout.status.as_ref().and_then(|status| status.failure.as_ref());
-        if failure.is_none_or(|failure| failure.id != state.id) {
-            state.phase = WriteBackPhase::Refused;
-            state.reason = reasons::RETRIED.to_owned();
-            state.message = "the failed content was retried or replaced before anything was pushed".to_owned();
-            state.at = Time(now);
-        }
-    }
+/// Drops the oldest entries beyond [`KEPT_ENTRIES`], but none of a failure that a Rollout still has, and none that is
+/// under way: an entry that is dropped and missed is made anew, for ever.
+fn trim(work: &mut Work, rollouts: &[Rollout]) {
+    let stands = |state: &WriteBackState| {
+        matches!(state.phase, WriteBackPhase::Pending | WriteBackPhase::Waiting)
+            || rollouts.iter().filter_map(failure_of).any(|failure| failure.id == state.id)
+    };
+    let mut place = 0;
+    work.status.write_backs.retain(|state| {
+        place += 1;
+        place <= KEPT_ENTRIES || stands(state)
+    });
+}
+
+/// The failure that a Rollout stands at.
+pub(super) fn failure_of(rollout: &Rollout) -> Option<&Failure> {
+    rollout.status.as_ref()?.failure.as_ref()
 }
 
 /// Where a write-back stands; sets it in the status.
-struct Entry<'a> {
-    id: &'a str,
-    rollout: String,
-    failed_at: Time,
+pub(super) struct Entry<'a> {
+    pub id: &'a str,
+    pub rollout: String,
+    pub failed_at: Time,
 }
 
 impl Entry<'_> {
-    fn state<'w>(&self, work: &'w mut Work, now: Timestamp) -> &'w mut WriteBackState {
+    pub(super) fn state<'w>(&self, work: &'w mut Work, now: Timestamp) -> &'w mut WriteBackState {
         let list = &mut work.status.write_backs;
         if !list.iter().any(|state| state.id == self.id) {
             list.insert(
@@ -136,13 +145,12 @@ impl Entry<'_> {
                     at: Time(now),
                 },
             );
-            list.truncate(KEPT_ENTRIES);
         }
         let at = list.iter().position(|state| state.id == self.id).unwrap_or(0);
         &mut list[at]
     }
 
-    async fn set(&self, ctx: &Context, work: &mut Work, phase: WriteBackPhase, reason: &str, message: &str) {
+    pub(super) async fn set(&self, ctx: &Context, work: &mut Work, phase: WriteBackPhase, reason: &str, message: &str) {
         let now = ctx.now();
         let state = self.state(work, now);
         if state.phase == phase && state.reason == reason && state.message == message {
@@ -383,13 +391,21 @@ async fn done(ctx: &Context, work: &mut Work, entry: &Entry<'_>, job: &Job, comm
     ctx.polls.forget(&work.owner.namespace, &work.owner.name);
 }
 
+/// The word of a write-back for a fetch that failed.
+pub(super) const fn fetch_reason(error: &FetchError) -> &'static str {
+    match error {
+        FetchError::Denied(_) | FetchError::NotFound => reasons::DENIED,
+        _ => reasons::UNREACHABLE,
+    }
+}
+
 /// Fetches, looks for a commit of ours, plans, and makes the commit object. Runs beside the runtime.
 fn compute(job: &Job, candidates: &[String]) -> Found {
     let not_now = |message: String| Found::NotNow { reason: reasons::UNREACHABLE, message };
     let mirror = &job.branch.mirror;
     let head = match mirror.fetch(&job.branch.access, &job.branch.name) {
         Ok(fetched) => fetched.tip,
-        Err(error) => return not_now(error.to_string()),
+        Err(error) => return Found::NotNow { reason: fetch_reason(&error), message: error.to_string() },
     };
     let Ok(good) = job.good.parse::<CommitId>() else {
         let message = format!("the recorded stable commit '{}' is not a commit id", job.good);

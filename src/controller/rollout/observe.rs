@@ -229,8 +229,12 @@ async fn check_template(
             (kube::Error::Api(status), Some(400 | 422)) => {
                 Ok(TemplateCheck::Refused(status.message.chars().filter(|c| !c.is_control()).take(512).collect()))
             }
-            // Left behind by a Rollout of the same name; the garbage collector takes it.
-            (_, Some(409)) => Ok(TemplateCheck::Accepted),
+            // Not among the sets that this Rollout owns: somebody else's, or left behind by a Rollout of the same name
+            // until the garbage collector takes it.
+            (_, Some(409)) => {
+                let name = rollout.replica_set_name(&rollout.hash);
+                Ok(TemplateCheck::Refused(format!("ReplicaSet {name} exists already and belongs to somebody else")))
+            }
             _ => Err(Error::Kube { source, what }),
         },
         Err(error) => Err(error),
@@ -294,5 +298,11 @@ async fn resolve_analysis(
     let templates: Vec<Template<'_>> =
         sources.iter().map(|source| Template { name: &source.name, args: &source.args, metrics: &source.metrics }).collect();
     let context = ResolveContext { rollout: &rollout.name, namespace: &rollout.namespace, purpose };
-    Ok(resolve(&templates, &analysis.args, &context).map_err(|error| error.to_string()))
+    match resolve(&templates, &analysis.args, &context) {
+        // This machine was too busy to read a condition in time; that says nothing about the spec.
+        Err(error) if error.is_transient() => {
+            Err(Error::Other { what: "resolve an analysis".to_owned(), why: error.to_string() })
+        }
+        resolved => Ok(resolved.map_err(|error| error.to_string())),
+    }
 }

@@ -224,13 +224,17 @@ func (m *Memory) Peak() (float64, error) {
 
 func controllerContainer(ctx context.Context) (string, error) {
 	out, err := kubectl(ctx, "", "get", "pods", "-n", "tidegate-system", "-l", "app.kubernetes.io/name=tidegate",
-		"-o", "jsonpath={.items[0].status.containerStatuses[0].containerID}")
+		"-o", "jsonpath={.items[*].status.containerStatuses[*].containerID}")
 	if err != nil {
 		return "", err
 	}
-	_, id, ok := strings.Cut(out, "://")
+	ids := strings.Fields(out)
+	if len(ids) == 0 {
+		return "", fmt.Errorf("namespace tidegate-system has no pod of it with a container")
+	}
+	_, id, ok := strings.Cut(ids[0], "://")
 	if !ok || id == "" {
-		return "", fmt.Errorf("the controller's container has no id: %q", out)
+		return "", fmt.Errorf("its container has the id %q", ids[0])
 	}
 	return id, nil
 }

@@ -468,7 +468,14 @@ func (d *Demo) alone(since time.Time, weight int) error {
 	}
 	var found []string
 	for _, w := range strangersIn(writes, d.Controller, weight) {
-		found = append(found, fmt.Sprintf("%s as %q: weight %d", w.User, w.As, w.Weight))
+		text := w.User
+		if w.As != "" {
+			text += " as " + w.As
+		}
+		if w.Weight >= 0 {
+			text += fmt.Sprintf(" with weight %d", w.Weight)
+		}
+		found = append(found, text+" at "+w.At.Format(time.TimeOnly))
 	}
 	return d.check("nobody but Tidegate changed the route", len(found) == 0, "only "+d.Controller, strings.Join(found, ", "))
 }

@@ -3,6 +3,8 @@
 //! Needs `TIDEGATE_CONTROL_PLANE_KUBECONFIG`, an administrator's kubeconfig; `testbed/up control-plane` makes one.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first thing that is not as it should be")]
 
+mod analysis;
+mod crash;
 mod crds;
 mod faults;
 mod play;

@@ -10,7 +10,7 @@ use kube::api::Api;
 use super::Context;
 use super::error::{Error, find};
 use super::telemetry::RolloutLabels;
-use crate::api::rollout::{FailureCause, Rollout, RolloutStatus};
+use crate::api::rollout::{FailureCause, Rollout, RolloutStatus, WaitingReason};
 use crate::rollout::decide::report;
 use crate::rollout::effect::Effect;
 use crate::rollout::{decide, notes, spec};
@@ -52,7 +52,14 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Opt
         }
     }
     ctx.metrics.rollout(&RolloutLabels::new(namespace, name), &decision.status);
-    Ok(decision.requeue_at)
+    Ok(decision.requeue_at.or_else(|| look_again(&decision.status, now)))
+}
+
+/// When to look again though no time was set: soon while something is waited for that changes without an event of what
+/// we watch (a Gateway that becomes Programmed, a lost event). A person's command is an event of the Rollout.
+fn look_again(status: &RolloutStatus, now: Timestamp) -> Option<Timestamp> {
+    let waits = status.waiting_on.as_ref().is_some_and(|waiting| waiting.reason != WaitingReason::UserPromotion);
+    if waits { now.checked_add(jiff::SignedDuration::from_secs(10)).ok() } else { None }
 }
 
 fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {

@@ -9,6 +9,10 @@ use crate::rollout::spec::Step;
 /// After this long without a word, a gateway counts as silent. Traefik's slowest default answers within 2 s.
 const SILENT_GATEWAY: std::time::Duration = std::time::Duration::from_secs(60);
 
+/// A spec that cannot be carried out is tried again this often: what it lacks, such as an AnalysisTemplate or room in a
+/// quota, may come without any event that we watch.
+const REFUSED_AGAIN: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Whether a step lets the rollout go on.
 enum Gate {
     Passed,
@@ -139,6 +143,12 @@ fn refuse(draft: &mut Draft<'_>, why: String) {
             weight::withdraw(draft, &stable);
         }
     }
+    refused(draft, why);
+}
+
+/// Says that the spec is impossible, and looks again soon.
+pub(super) fn refused(draft: &mut Draft<'_>, why: String) {
+    draft.requeue(after(draft.seen.now, REFUSED_AGAIN));
     draft.say(RolloutPhase::Degraded, reasons::INVALID_SPEC, why);
 }
 

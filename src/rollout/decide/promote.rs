@@ -1,6 +1,6 @@
 //! The first deployment, and the promotion of a canary to stable.
 
-use super::{Draft, Effect, after, analysis, scale, weight};
+use super::{Draft, Effect, after, analysis, canary, scale, weight};
 use crate::api::condition::rollout as reasons;
 use crate::api::rollout::{Promoting, RolloutPhase, ScaleDown, WaitingReason};
 use crate::rollout::observed::TemplateCheck;
@@ -11,7 +11,7 @@ pub(super) fn first(draft: &mut Draft<'_>) {
     draft.say(RolloutPhase::Progressing, reasons::PODS_STARTING, "first deployment");
     if let TemplateCheck::Refused(why) = &draft.seen.template {
         let message = format!("spec.template: the API server refuses it: {why}");
-        draft.say(RolloutPhase::Degraded, reasons::INVALID_SPEC, message);
+        canary::refused(draft, message);
         return;
     }
     scale::keep_canary(draft, 100);

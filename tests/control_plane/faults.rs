@@ -21,6 +21,7 @@ use tidegate::controller::rollout::observe::observe;
 use tidegate::rollout::Observed;
 use tidegate::rollout::invariant::{State, Violation, check};
 use tidegate::rollout::spec::{ValidatedRollout, validate};
+use tokio::time::Instant;
 use tower::{BoxError, Layer, Service};
 
 /// One write as it went over the wire.
@@ -38,6 +39,15 @@ pub struct Write {
     pub body: Value,
     /// What the API server said; none when it was never asked. Not what the controller was told.
     pub code: Option<u16>,
+    /// When.
+    pub at: Instant,
+}
+
+impl Write {
+    /// What was done to which object, without what.
+    pub fn object(&self) -> String {
+        format!("{} {} {} {}", self.verb, self.resource, self.name, self.subresource).trim().to_owned()
+    }
 }
 
 /// When a write is made to fail.
@@ -52,11 +62,13 @@ pub enum When {
 /// What is done to the wire.
 type Trap = Box<dyn Fn(&Write) -> bool + Send>;
 
-/// Which write fails. After it nothing goes over this wire any more: the process behind it is dead.
+/// Which write fails; after it nothing goes over this wire any more: the process behind it is dead. Or, with `Breaks`,
+/// which requests fail again and again, by a part of their path.
 enum Plan {
     Nothing,
     Nth { left: usize, when: When },
     Trap(Trap),
+    Breaks(String),
 }
 
 /// The Rollout whose states are judged.
@@ -81,6 +93,7 @@ pub struct Wire {
 #[derive(Default)]
 pub struct Journal {
     writes: Mutex<Vec<Write>>,
+    recorded: Mutex<String>,
     violations: Mutex<Vec<(String, Violation)>>,
 }
 
@@ -96,7 +109,8 @@ impl Wire {
         Self::with(journal, judge, Plan::Nothing)
     }
 
-    /// A wire that dies at its n-th write, counted from 0.
+    /// A wire that dies at its n-th write, counted from 0. Records that only count pods are not counted: how many there
+    /// are is chance, and what they say is read off the cluster anew by every pass.
     pub fn dies_at(journal: &Arc<Journal>, judge: Option<Judge>, nth: usize, when: When) -> Arc<Self> {
         Self::with(journal, judge, Plan::Nth { left: nth, when })
     }
@@ -104,6 +118,15 @@ impl Wire {
     /// A wire that dies with the first write that `trap` names. That write is applied.
     pub fn dies_after(journal: &Arc<Journal>, judge: Option<Judge>, trap: impl Fn(&Write) -> bool + Send + 'static) -> Arc<Self> {
         Self::with(journal, judge, Plan::Trap(Box::new(trap)))
+    }
+
+    /// A wire over which nothing goes whose path has this part.
+    pub fn breaks(journal: &Arc<Journal>, judge: Option<Judge>, part: &str) -> Arc<Self> {
+        Self::with(journal, judge, Plan::Breaks(part.to_owned()))
+    }
+
+    fn is_broken(&self, path: &str) -> bool {
+        self.is_dead() || matches!(&*self.plan.lock().unwrap(), Plan::Breaks(part) if path.contains(part))
     }
 
     fn with(journal: &Arc<Journal>, judge: Option<Judge>, plan: Plan) -> Arc<Self> {
@@ -119,7 +142,8 @@ impl Wire {
     fn fails(&self, write: &Write) -> Option<When> {
         let mut plan = self.plan.lock().unwrap();
         let fails = match &mut *plan {
-            Plan::Nothing => None,
+            Plan::Nothing | Plan::Breaks(_) => None,
+            Plan::Nth { .. } if !self.journal.is_news(write) => None,
             Plan::Nth { left: 0, when } => Some(*when),
             Plan::Nth { left, .. } => {
                 *left -= 1;
@@ -136,6 +160,18 @@ impl Wire {
 }
 
 impl Journal {
+    fn push(&self, write: Write) {
+        if let Some(line) = line(&write).filter(|line| line.starts_with("record ") && write.code.is_some()) {
+            *self.recorded.lock().unwrap() = line;
+        }
+        self.writes.lock().unwrap().push(write);
+    }
+
+    /// Does the write belong into the story?
+    fn is_news(&self, write: &Write) -> bool {
+        line(write).is_some_and(|line| line != *self.recorded.lock().unwrap())
+    }
+
     /// Everything that the API server did, in order.
     pub fn applied(&self) -> Vec<Write> {
         let writes = self.writes.lock().unwrap();
@@ -250,7 +286,7 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let wire = Arc::clone(&self.wire);
-        if wire.is_dead() {
+        if wire.is_broken(request.uri().path()) {
             return lost().boxed();
         }
         let write = write(&request);
@@ -263,13 +299,13 @@ where
             };
             let fails = wire.fails(&write);
             if fails == Some(When::Before) {
-                wire.journal.writes.lock().unwrap().push(write);
+                wire.journal.push(write);
                 return lost().await;
             }
             let before = wire.state(&write).await;
             let answer = sending.await.map_err(Into::into)?;
             write.code = Some(answer.status().as_u16());
-            wire.journal.writes.lock().unwrap().push(write.clone());
+            wire.journal.push(write.clone());
             wire.judge(&write, before).await;
             if fails.is_some() { lost().await } else { Ok(answer) }
         }
@@ -285,7 +321,7 @@ impl Wire {
     /// What the judge sees, when this write is for him.
     async fn state(&self, write: &Write) -> Option<(ValidatedRollout, Observed)> {
         let judge = self.judge.as_ref()?;
-        if write.resource == "events" || write.resource == "applications" {
+        if write.resource == "analysisruns" && write.subresource == "status" {
             return None;
         }
         let rollouts: Api<Rollout> = Api::namespaced(judge.admin.clone(), &judge.namespace);
@@ -296,13 +332,18 @@ impl Wire {
     }
 
     async fn judge(&self, write: &Write, before: Option<(ValidatedRollout, Observed)>) {
-        let (Some(before), Some(after)) = (before, self.state(write).await) else { return };
-        let found = check(
-            State { rollout: &before.0, cluster: &before.1 },
-            State { rollout: &after.0, cluster: &after.1 },
-            write.resource != "analysisruns" || write.subresource != "status",
-        );
-        let what = format!("{} {} {}", write.verb, write.resource, write.name);
+        let (Some(before), Some(seen)) = (before, self.state(write).await) else { return };
+        // Only what was written is taken as changed by it; what others did meanwhile is theirs.
+        let mut after = before.clone();
+        match write.resource.as_str() {
+            "rollouts" => after.0 = seen.0,
+            "httproutes" => after.1.routes = seen.1.routes,
+            "services" => (after.1.stable_service, after.1.canary_service) = (seen.1.stable_service, seen.1.canary_service),
+            "replicasets" => after.1.replica_sets = seen.1.replica_sets,
+            _ => after.1.runs = seen.1.runs,
+        }
+        let found = check(State { rollout: &before.0, cluster: &before.1 }, State { rollout: &after.0, cluster: &after.1 }, true);
+        let what = write.object();
         self.journal.violations.lock().unwrap().extend(found.into_iter().map(|violation| (what.clone(), violation)));
     }
 }
@@ -329,5 +370,5 @@ fn write(request: &Request<Body>) -> Option<Write> {
     }
     let name = path.next().map(str::to_owned);
     let name = name.or_else(|| body["metadata"]["name"].as_str().map(str::to_owned)).unwrap_or_default();
-    Some(Write { verb, resource, name, subresource: path.next().unwrap_or("").to_owned(), body, code: None })
+    Some(Write { verb, resource, name, subresource: path.next().unwrap_or("").to_owned(), body, code: None, at: Instant::now() })
 }

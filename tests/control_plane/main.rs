@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first thing that is not as it should be")]
 
 mod application;
+mod analysis;
+mod crash;
 mod crds;
 mod faults;
 mod play;

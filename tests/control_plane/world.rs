@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Parser;
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
@@ -74,6 +75,8 @@ impl Cleanup {
         let params = DeleteParams::default();
         let _ = Api::<Node>::all(self.admin.clone()).delete(&self.namespace, &params).await;
         let _ = Api::<Project>::all(self.admin.clone()).delete(&self.namespace, &params).await;
+        let _ = Api::<ValidatingAdmissionPolicy>::all(self.admin.clone()).delete(&self.namespace, &params).await;
+        let _ = Api::<ValidatingAdmissionPolicyBinding>::all(self.admin.clone()).delete(&self.namespace, &params).await;
     }
 }
 
@@ -85,6 +88,8 @@ struct Line {
 
 /// The controller at work in this process.
 pub struct Running {
+    /// What it has in memory.
+    pub ctx: Arc<Context>,
     task: JoinHandle<()>,
     _stop: signal::Sender<bool>,
 }
@@ -171,17 +176,44 @@ impl World {
         }
     }
 
-    /// Creates an AnalysisTemplate `errors`: below 0.05 is good, asked every second, no data may last 2 s.
-    pub async fn error_template(&self) {
+    /// Creates an AnalysisTemplate over a metric server: `errors` below 0.05 is good, asked every second, no data may last 2 s.
+    pub async fn error_template(&self, name: &str, prometheus: &Prometheus) {
         let metric = json!({
             "name": "errors", "interval": "1s", "successCondition": "result[0] < 0.05", "noDataDeadline": "2s",
-            "provider": {"prometheus": {"address": self.prometheus.address(), "query": "errors"}},
+            "provider": {"prometheus": {"address": prometheus.address(), "query": "errors"}},
         });
         self.create(&json!({
             "apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisTemplate",
-            "metadata": {"name": "errors", "namespace": self.namespace}, "spec": {"metrics": [metric]},
+            "metadata": {"name": name, "namespace": self.namespace}, "spec": {"metrics": [metric]},
         }))
         .await;
+    }
+
+    /// Lets the cluster's policy refuse ReplicaSets of an image, as people's own admission policies do: with 403.
+    pub async fn forbid_image(&self, image: &str) {
+        let rule = json!({"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["replicasets"], "operations": ["CREATE"]});
+        let expression = format!("object.spec.template.spec.containers.all(c, !has(c.image) || c.image != '{image}')");
+        let validation = json!({"expression": expression, "message": "this image is forbidden here", "reason": "Forbidden"});
+        let here = json!({"matchLabels": {"kubernetes.io/metadata.name": self.namespace}});
+        let (version, meta) = ("admissionregistration.k8s.io/v1", json!({"name": self.namespace}));
+        let policy = json!({
+            "apiVersion": version, "kind": "ValidatingAdmissionPolicy", "metadata": meta,
+            "spec": {"matchConstraints": {"resourceRules": [rule]}, "validations": [validation]},
+        });
+        let binding = json!({
+            "apiVersion": version, "kind": "ValidatingAdmissionPolicyBinding", "metadata": meta,
+            "spec": {"policyName": self.namespace, "validationActions": ["Deny"], "matchResources": {"namespaceSelector": here}},
+        });
+        for object in [policy, binding] {
+            support::create(&self.admin, None, &object, false).await.unwrap();
+        }
+        let spec = self.rollout("trial", image)["spec"].clone();
+        let trial = json!({
+            "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "trial", "namespace": self.namespace},
+            "spec": {"selector": spec["selector"], "template": spec["template"]},
+        });
+        support::eventually("the policy is followed", async || support::create(&self.admin, None, &trial, true).await.is_err())
+            .await;
     }
 
     /// Changes a Rollout by a merge patch.
@@ -197,6 +229,14 @@ impl World {
         let mut template = serde_json::to_value(self.get(name).await.spec.template).unwrap();
         template["spec"]["containers"][0]["image"] = json!(image);
         self.edit(name, json!({"spec": {"template": template}})).await;
+    }
+
+    /// Gives a Rollout another template, whole.
+    pub async fn replace_template(&self, name: &str, template: &Value) {
+        let rollouts: Api<Rollout> = Api::namespaced(self.admin.clone(), &self.namespace);
+        let patch = serde_json::from_value(json!([{"op": "replace", "path": "/spec/template", "value": template}])).unwrap();
+        let rollout = rollouts.patch(name, &PatchParams::default(), &Patch::Json::<()>(patch)).await.unwrap();
+        self.remember(&serde_json::to_value(&rollout).unwrap());
     }
 
     /// Writes a command.
@@ -240,9 +280,23 @@ impl World {
         .await
     }
 
+    /// Waits until the Rollout is Degraded for this reason, with this message.
+    pub async fn until_stalled(&self, name: &str, reason: &str, message: &str) -> Value {
+        self.until(name, &format!("{reason}: {message}"), |status| {
+            (stalled(status).as_str(), status["message"].as_str(), &status["phase"])
+                == (reason, Some(message), &json!("Degraded"))
+        })
+        .await
+    }
+
     /// Image of a hash.
     pub fn image(&self, hash: &str) -> String {
         self.images.lock().unwrap().get(hash).cloned().unwrap_or_else(|| hash.to_owned())
+    }
+
+    /// A text with images for hashes.
+    pub fn in_words(&self, text: &str) -> String {
+        self.images.lock().unwrap().iter().fold(text.to_owned(), |text, (hash, image)| text.replace(hash, image))
     }
 
     /// What the controller did, in words.
@@ -271,14 +325,16 @@ impl World {
     pub async fn run(&self, wire: &Arc<Wire>) -> Running {
         let ctx = self.controller(wire).await;
         let (stop, stopped) = signal::channel(false);
-        Running { task: tokio::spawn(async move { watch::loops(&ctx, stopped).await }), _stop: stop }
+        let own = Arc::clone(&ctx);
+        Running { ctx, task: tokio::spawn(async move { watch::loops(&own, stopped).await }), _stop: stop }
     }
 
     /// Looks at a Rollout and its runs by hand, once each.
     pub async fn look(&self, ctx: &Context, name: &str) -> Result<(), controller::error::Error> {
-        controller::rollout::reconcile(ctx, &self.namespace, name).await?;
+        // Boxed: passes are large futures for a test's stack.
+        Box::pin(controller::rollout::reconcile(ctx, &self.namespace, name)).await?;
         for run in self.runs(name).await {
-            controller::analysis::reconcile(ctx, &self.namespace, &run.metadata.name.unwrap()).await?;
+            Box::pin(controller::analysis::reconcile(ctx, &self.namespace, &run.metadata.name.unwrap())).await?;
         }
         Ok(())
     }
@@ -293,7 +349,7 @@ impl World {
                 return status;
             }
             assert!(Instant::now() < until, "not within {PATIENCE:?}: {what}; {looked:?}; the status is {status:#}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(60)).await;
         }
     }
 
@@ -317,6 +373,28 @@ impl World {
         let mut runs = list.items;
         runs.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
         runs
+    }
+
+    /// The controller's writes in this namespace as the API server's audit log has them, without trials and events; none
+    /// when there is no such log, which is said.
+    pub fn audited(&self) -> Option<Vec<String>> {
+        let text = std::fs::read_to_string(support::audit_log()?).unwrap();
+        let events = text.lines().filter(|line| line.contains(&self.namespace)).map(|line| serde_json::from_str(line).unwrap());
+        let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
+        let own = events.filter(|event: &Value| {
+            let object = &event["objectRef"];
+            event["impersonatedUser"]["username"] == account()
+                && object["namespace"] == self.namespace.as_str()
+                && object["resource"] != "events"
+                && !text(&event["requestURI"]).contains("dryRun")
+                && event["responseStatus"]["code"].as_i64().unwrap_or(0) < 300
+        });
+        let line = |event: Value| {
+            let object = &event["objectRef"];
+            let sub = text(&object["subresource"]);
+            format!("{} {} {} {sub}", text(&event["verb"]), text(&object["resource"]), text(&object["name"])).trim().to_owned()
+        };
+        Some(own.map(line).collect())
     }
 
     /// An object, as the API server has it.
@@ -350,6 +428,25 @@ impl World {
         lines.extend(pods);
         lines
     }
+}
+
+/// Why a Rollout is Degraded, in one word; empty when it is not.
+pub fn stalled(status: &Value) -> String {
+    reason(status, "Stalled")
+}
+
+/// Reason of a condition that is True; empty when it is not.
+pub fn reason(status: &Value, condition: &str) -> String {
+    let none = Vec::new();
+    let conditions = status["conditions"].as_array().unwrap_or(&none);
+    let found = conditions.iter().find(|c| c["type"] == condition && c["status"] == "True");
+    found.and_then(|condition| condition["reason"].as_str()).unwrap_or("").to_owned()
+}
+
+/// Name and phase of a run.
+pub fn run(run: &AnalysisRun) -> String {
+    let phase = run.status.clone().unwrap_or_default().phase;
+    format!("{} {phase:?}", run.metadata.name.clone().unwrap_or_default())
 }
 
 /// The controller's service account, whose rights `deploy/rbac.yaml` says.

@@ -233,7 +233,8 @@ impl<'a> Draft<'a> {
             evidence: found.evidence,
             step: self.status.current_step_index.unwrap_or(0),
             steps: self.status.step_count.unwrap_or(0),
-            weight: self.weight.or_else(|| self.status.weights.as_ref().map(|w| w.canary)).unwrap_or(0),
+            // The recorded one is more than what is seen when an earlier pass took the traffic away and died.
+            weight: self.weight.max(self.spec.status.weights.as_ref().map(|w| w.canary)).unwrap_or(0),
             started_at: found.started_at,
             at,
         });

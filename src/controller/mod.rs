@@ -5,6 +5,7 @@
 
 pub mod analysis;
 pub mod application;
+pub mod count;
 pub mod error;
 pub mod flags;
 pub mod pass;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
+use kube::client::ClientBuilder;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 use tokio::net::TcpListener;
@@ -27,6 +29,7 @@ use tokio::sync::watch as signal;
 use crate::analysis::provider::{Limits, Prometheus};
 use crate::git;
 use crate::sync::client::Cluster;
+use count::CountLayer;
 use flags::ControllerArgs;
 use telemetry::Metrics;
 
@@ -41,7 +44,7 @@ pub struct Context {
     /// The flags.
     pub args: ControllerArgs,
     /// Metrics.
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
     /// What the probes are told.
     pub health: serve::Health,
     /// The metric servers.
@@ -61,6 +64,10 @@ pub struct Context {
 impl Context {
     /// A context over an API server.
     pub fn new(client: Client, args: ControllerArgs) -> anyhow::Result<Self> {
+        Self::with_metrics(client, args, Arc::default())
+    }
+
+    fn with_metrics(client: Client, args: ControllerArgs, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         let recorder = Recorder::new(client.clone(), Reporter { controller: "tidegate".to_owned(), instance: None });
         let prometheus = Prometheus::new(Limits::default()).context("failed to set up the client for metric servers")?;
         #[expect(clippy::disallowed_methods, reason = "the start of the process, for liveness only")]
@@ -72,7 +79,7 @@ impl Context {
             polls: application::source::Polls::default(),
             client,
             args,
-            metrics: Metrics::default(),
+            metrics,
             health: serve::Health::default(),
             prometheus,
             failures: pass::Failures::default(),
@@ -122,11 +129,12 @@ impl Context {
 /// Runs the controller until SIGTERM or SIGINT.
 pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     telemetry::start_logs(&args)?;
-    let client = connect().await?;
+    let metrics = Arc::new(Metrics::default());
+    let client = connect(&metrics).await?;
     let listener = TcpListener::bind(args.metrics_address)
         .await
         .with_context(|| format!("failed to listen on {} (--metrics-address)", args.metrics_address))?;
-    let ctx = Arc::new(Context::new(client, args)?);
+    let ctx = Arc::new(Context::with_metrics(client, args, metrics)?);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
     let (stop, stopped) = signal::channel(false);
     tokio::spawn(async move {
@@ -154,14 +162,15 @@ pub async fn asked(mut stopped: signal::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-async fn connect() -> anyhow::Result<Client> {
+async fn connect(metrics: &Arc<Metrics>) -> anyhow::Result<Client> {
     let mut config = kube::Config::infer().await.context("failed to find the API server (in-cluster or KUBECONFIG)")?;
     config.connect_timeout = Some(Duration::from_secs(5));
     // Longer than a watch may be silent; every other call has its own, shorter deadline.
     config.read_timeout = Some(watch::WATCH_TIMEOUT + Duration::from_secs(15));
     // The client's own retries also repeat POSTs whose answer was lost. The next pass looks first instead.
     config.default_retry = false;
-    Client::try_from(config).context("failed to set up the client for the API server")
+    let builder = ClientBuilder::try_from(config).context("failed to set up the client for the API server")?;
+    Ok(builder.with_layer(&CountLayer(Arc::clone(metrics))).build())
 }
 
 async fn wait_for_signal() {

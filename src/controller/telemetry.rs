@@ -80,6 +80,13 @@ struct GitLabels {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ApiLabels {
+    verb: &'static str,
+    resource: String,
+    code: u16,
+}
+
 /// All metrics of the controller.
 #[derive(Debug)]
 pub struct Metrics {
@@ -92,6 +99,7 @@ pub struct Metrics {
     write_backs: Family<ReasonLabel, Counter>,
     syncs: Family<OutcomeLabel, Counter>,
     git: Family<GitLabels, Counter>,
+    api: Family<ApiLabels, Counter>,
     reconciles: Family<KindLabel, Histogram>,
     errors: Family<KindReason, Counter>,
     /// From a verdict Failed to the patch that took the canary's weight to 0.
@@ -126,6 +134,7 @@ impl Default for Metrics {
             write_backs: Family::default(),
             syncs: Family::default(),
             git: Family::default(),
+            api: Family::default(),
             reconciles: Family::new_with_constructor(seconds),
             errors: Family::default(),
             verdict_to_weight: seconds(),
@@ -149,6 +158,7 @@ impl Metrics {
         registry.register("write_backs", "Write-backs that ended, by reason", self.write_backs.clone());
         registry.register("sync", "Syncs of Applications", self.syncs.clone());
         registry.register("git_operations", "Fetches and pushes", self.git.clone());
+        registry.register("api_requests", "Calls to the API server; code 0: no answer", self.api.clone());
         registry.register("reconcile_duration_seconds", "Length of one pass", self.reconciles.clone());
         registry.register("reconcile_errors", "Passes that ended early, by reason", self.errors.clone());
         registry.register("verdict_to_weight_seconds", "From a verdict Failed to weight 0", self.verdict_to_weight.clone());
@@ -205,6 +215,11 @@ impl Metrics {
     /// A fetch or push ended.
     pub fn git(&self, verb: &'static str, outcome: &'static str) {
         self.git.get_or_create(&GitLabels { verb, outcome }).inc();
+    }
+
+    /// A call to the API server ended; code 0 stands for no answer.
+    pub fn api_request(&self, verb: &'static str, resource: &str, code: u16) {
+        self.api.get_or_create(&ApiLabels { verb, resource: resource.to_owned(), code }).inc();
     }
 
     /// One pass ended.

@@ -109,13 +109,21 @@ fn subject(story: &Story<'_>) -> String {
 }
 
 fn account(story: &Story<'_>) -> String {
-    let mut text =
-        format!("Rollout {} stopped at step {}/{} ({} % of traffic)", name(story.rollout), story.step, story.steps, story.weight);
+    let place = match (story.step, story.steps) {
+        (_, 0) => String::new(),
+        (step, steps) if step > steps => " after the last step".to_owned(),
+        (step, steps) => format!(" at step {step}/{steps}"),
+    };
+    let mut text = format!("Rollout {} stopped{place} ({} % of traffic)", name(story.rollout), story.weight);
     if let Some(seconds) = story.seconds {
         let _ = write!(text, " after {seconds} s");
     }
     let evidence = quote(&defuse(story.evidence));
     match story.metric.map(|metric| printable(&defuse(metric), 60)) {
+        // Evidence in words usually begins with the metric's name already.
+        Some(metric) if evidence.starts_with(&format!("{metric}: ")) => {
+            let _ = write!(text, ":\n  {evidence}");
+        }
         Some(metric) if !evidence.is_empty() => {
             let _ = write!(text, ":\n  {metric}: {evidence}");
         }
@@ -179,20 +187,33 @@ fn defuse_query(query: &str) -> String {
 }
 
 /// `[skip ci]` and its many spellings live in brackets or stars; references and mentions in `#12`, `!12`, `@team`.
+/// Brackets around numbers alone (`[0.95]`, `result[0]`) are measurements and stay.
 fn break_references(text: &str) -> String {
-    let text: String = text
-        .chars()
-        .map(|c| {
-            if c == '[' {
-                '('
-            } else if c == ']' {
-                ')'
-            } else {
-                c
+    let mut broken = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(open) = rest.find('[') {
+        let (before, tail) = rest.split_at(open);
+        broken.push_str(&before.replace(']', ")"));
+        let inner = tail[1..].find(']').map(|close| &tail[1..=close]).filter(|inner| is_numbers(inner));
+        match inner {
+            Some(inner) => {
+                broken.push('[');
+                broken.push_str(inner);
+                broken.push(']');
+                rest = &tail[inner.len() + 2..];
             }
-        })
-        .collect();
-    glue_breaker(&text.replace("***", "*"))
+            None => {
+                broken.push('(');
+                rest = &tail[1..];
+            }
+        }
+    }
+    broken.push_str(&rest.replace(']', ")"));
+    glue_breaker(&broken.replace("***", "*"))
+}
+
+fn is_numbers(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | ',' | ' ' | '-'))
 }
 
 /// Puts a blank behind `#`, `@`, `!`, `%`, `~`, `&` and `$` where a word follows: what a forge links to when glued together.
@@ -417,6 +438,15 @@ mod tests {
         );
     }
 
+    /// Protects: the place where it stopped in words that are true, also without steps and after the last one.
+    #[test]
+    fn places() {
+        let first = |step, steps| account(&Story { step, steps, ..story() }).lines().next().unwrap().to_owned();
+        assert!(first(1, 0).starts_with("Rollout shop/web stopped (10 %"), "{}", first(1, 0));
+        assert!(first(7, 6).starts_with("Rollout shop/web stopped after the last step (10 %"), "{}", first(7, 6));
+        assert!(first(6, 6).starts_with("Rollout shop/web stopped at step 6/6 (10 %"), "{}", first(6, 6));
+    }
+
     /// Protects: forges, terminals and readers from text of strangers, and plain subjects from our zeal.
     #[rstest]
     #[case("fix: payment client v1.2.3 in web.yaml (e.g. for 3.5 %)", "fix: payment client v1.2.3 in web.yaml (e.g. for 3.5 %)")]
@@ -431,6 +461,10 @@ mod tests {
     #[case("at 10.0.0.7:9090 and localhost:80", "at (address) and (address)")]
     #[case("key ghp_0123456789abcdef, password=hunter2 Bearer abc", "key (hidden) (hidden) Bearer (hidden)")]
     #[case("token: abc then", "token: (hidden) then")]
+    #[case(
+        "last value [0.95, -1] is not result[0] >= 0.99 [] [ci 1]",
+        "last value [0.95, -1] is not result[0] >= 0.99 () (ci 1)"
+    )]
     fn strangers(#[case] text: &str, #[case] wanted: &str) {
         assert_eq!(defuse(text), wanted);
     }

@@ -55,3 +55,41 @@ pub fn analysis_run(rollout: &ValidatedRollout, name: &str, spec: &AnalysisRunSp
         "spec": spec
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::spec::validate;
+
+    /// Protects: the ReplicaSet as it is created, whole: fields that we do not know pass through, the hash is added to
+    /// labels and selector, and nothing else.
+    #[test]
+    fn replica_set_is_the_template_and_a_hash() {
+        let rollout = serde_json::from_value(json!({
+            "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web", "namespace": "shop", "uid": "u"},
+            "spec": {
+                "selector": {"matchLabels": {"app": "web"}},
+                "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"fieldOfTomorrow": true, "containers": [{"name": "web"}]}},
+                "strategy": {"canary": {"stableService": "s", "canaryService": "c",
+                    "trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}]}}}}}
+        }))
+        .unwrap();
+        let valid = validate(&rollout).unwrap();
+        assert_eq!(
+            replica_set(&valid, "abc", 3, 2),
+            json!({
+                "apiVersion": "apps/v1", "kind": "ReplicaSet",
+                "metadata": {
+                    "name": "web-abc", "namespace": "shop",
+                    "labels": {"tidegate.dev/rollout": "web", "tidegate.dev/pod-template-hash": "abc", "tidegate.dev/revision": "3"},
+                    "ownerReferences": [{"apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout", "name": "web", "uid": "u",
+                        "controller": true, "blockOwnerDeletion": true}]},
+                "spec": {
+                    "replicas": 2, "selector": {"matchLabels": {"app": "web", "tidegate.dev/pod-template-hash": "abc"}},
+                    "template": {
+                        "metadata": {"labels": {"app": "web", "tidegate.dev/pod-template-hash": "abc"}},
+                        "spec": {"fieldOfTomorrow": true, "containers": [{"name": "web"}]}}}
+            })
+        );
+    }
+}

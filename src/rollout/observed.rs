@@ -23,7 +23,8 @@ pub struct Observed {
     pub routes: Vec<(String, Option<Value>)>,
     /// Gateways that the routes name.
     pub gateways: Vec<Gateway>,
-    /// AnalysisRuns owned by the Rollout.
+    /// AnalysisRuns with the Rollout's label. One that it does not own has a subject without `rolloutUid`: it counts for
+    /// nothing and is left alone, but its name is taken.
     pub runs: Vec<Run>,
     /// Metrics of the background analysis, or why they cannot be resolved.
     pub background: Option<Result<Vec<Metric>, String>>,

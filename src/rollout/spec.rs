@@ -162,6 +162,7 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
     if routes.is_empty() {
         return refuse("spec.strategy.canary.trafficRouting.gatewayAPI.httpRoutes", "empty", "must name at least one HTTPRoute");
     }
+    check_names(canary)?;
     let steps = canary.steps.iter().enumerate().map(|(index, step)| parse_step(index, step)).collect::<Result<Vec<_>, _>>()?;
     let background = canary.analysis.as_ref().map(|analysis| Background {
         analysis: Analysis { templates: analysis.templates.clone(), args: analysis.args.clone() },
@@ -193,6 +194,45 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
         request: spec.request.clone(),
         status: rollout.status.clone().unwrap_or_default(),
     })
+}
+
+/// Names become parts of paths of requests that are made with the controller's rights: `web/status` or `web?x` would name
+/// something else than an object of the kind that is meant.
+fn check_names(canary: &crate::api::rollout::Canary) -> Result<(), SpecError> {
+    let field = "spec.strategy.canary";
+    let routes = canary.traffic_routing.gateway_api.http_routes.iter().enumerate();
+    let services = [("stableService", &canary.stable_service), ("canaryService", &canary.canary_service)];
+    let names = services.into_iter().map(|(key, name)| (format!("{field}.{key}"), name));
+    let routes =
+        routes.map(|(index, route)| (format!("{field}.trafficRouting.gatewayAPI.httpRoutes[{index}].name"), &route.name));
+    let background = canary.analysis.iter().map(|analysis| (format!("{field}.analysis"), &analysis.templates));
+    let steps = canary.steps.iter().enumerate();
+    let steps =
+        steps.filter_map(|(index, step)| Some((format!("{field}.steps[{index}].analysis"), &step.analysis.as_ref()?.templates)));
+    let templates = background.chain(steps).flat_map(|(field, templates)| {
+        let named = templates.iter().enumerate();
+        named.map(move |(index, template)| (format!("{field}.templates[{index}].templateName"), &template.template_name))
+    });
+    for (field, name) in names.chain(routes).chain(templates) {
+        if !is_object_name(name) {
+            let found = format!("'{}'", name.chars().filter(|c| !c.is_control()).take(63).collect::<String>());
+            return refuse(
+                &field,
+                found,
+                "must be a name of lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A DNS subdomain (RFC 1123), which names of objects are.
+fn is_object_name(name: &str) -> bool {
+    let label = |label: &str| {
+        let inner = label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        !label.is_empty() && inner && !label.starts_with('-') && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
 }
 
 /// An annotation is anybody's to write; only what looks like a commit id is taken over into status.
@@ -233,3 +273,6 @@ fn check_template(template: &Value, selector: &BTreeMap<String, String>) -> Resu
         _ => refuse("spec.template.spec.containers", "none", "must have at least one container"),
     }
 }
+
+#[cfg(test)]
+mod tests;

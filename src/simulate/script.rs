@@ -188,6 +188,12 @@ impl Script {
         let _ = writeln!(self.out, "       {}", reasons.collect::<Vec<_>>().join(" "));
     }
 
+    /// What happened since the last complete run, in words: for a script that stopped in the middle.
+    #[must_use]
+    pub fn output(&self) -> &str {
+        &self.out
+    }
+
     /// The cluster as it is now.
     #[must_use]
     pub fn cluster(&self) -> &Cluster {

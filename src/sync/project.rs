@@ -1,7 +1,5 @@
 //! What a Project lets an Application deploy, and which metric servers its analyses may ask.
 
-use core::net::{IpAddr, Ipv4Addr};
-
 use crate::api::project::{GroupKind, ProjectSpec};
 use crate::manifest::Object;
 use crate::manifest::object::clean;
@@ -153,53 +151,6 @@ fn repo_matches(pattern: &str, url: &str) -> bool {
 fn kind_matches(pattern: &GroupKind, object: &Object) -> bool {
     let is = |pattern: &str, text: &str| pattern == "*" || pattern == text;
     is(&pattern.group, &object.id.group) && is(&pattern.kind, &object.id.kind)
-}
-
-/// May an analysis of `namespace` ask the metric server at `host` and `port`?
-///
-/// What any Project that lists the namespace allows (`host`, `host:port`, `*.suffix`). When no Project lists it: any
-/// host but loopback and link-local addresses. `host` is a URL's host, in brackets or not for IPv6; addresses that a
-/// name resolves to are for the caller to check.
-#[must_use]
-pub fn metric_address_allowed(projects: &[ProjectSpec], namespace: &str, host: &str, port: u16) -> bool {
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    let mut listing = projects.iter().filter(|p| p.application_namespaces.iter().any(|n| matches(n, namespace))).peekable();
-    if listing.peek().is_none() {
-        return !host.is_empty() && !is_local(&host);
-    }
-    listing.any(|project| project.metric_addresses.iter().any(|pattern| address_matches(pattern, &host, port)))
-}
-
-fn address_matches(pattern: &str, host: &str, port: u16) -> bool {
-    let pattern = pattern.to_ascii_lowercase();
-    if let Some(suffix) = pattern.strip_prefix('*') {
-        // `*.suffix` matches names below the suffix, not the suffix itself and not `evilsuffix`.
-        return suffix.starts_with('.') && host.len() > suffix.len() && host.ends_with(suffix);
-    }
-    pattern == host || pattern == format!("{host}:{port}")
-}
-
-/// Is this host the machine itself or its link? Also true for numbers in spellings that are no plain address.
-fn is_local(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    match bare.parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) => is_local_v4(address),
-        Ok(IpAddr::V6(address)) => {
-            address.is_loopback()
-                || address.is_unspecified()
-                || address.is_unicast_link_local()
-                || address.to_ipv4().is_some_and(is_local_v4)
-        }
-        Err(_) => {
-            let last = bare.rsplit('.').next().unwrap_or_default();
-            let numeric = last.starts_with("0x") || (!last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()));
-            numeric || last == "localhost"
-        }
-    }
-}
-
-const fn is_local_v4(address: Ipv4Addr) -> bool {
-    address.is_loopback() || address.is_link_local() || address.octets()[0] == 0
 }
 
 /// The metric servers that analyses of `namespace` may ask: the union over the Projects that list it; none when no

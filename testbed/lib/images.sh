@@ -64,15 +64,18 @@ shop_image() {
   report shop "$started" "$IMAGE"
 }
 
-load_generator() {
-  local started sum
-  sum=$(sha256sum "$TESTBED"/load/go.mod "$TESTBED"/load/*.go | sha256sum)
-  [ ! -x "$TB/bin/load" ] || [ "$(cat "$TB/bin/.load" 2>/dev/null)" != "$sum" ] || return 0
+# own_program NAME: builds one of the testbed's own programs into the instance's bin/, when its source is another.
+own_program() {
+  local name=$1 started sum
+  sum=$(sha256sum "$TESTBED/$name"/go.mod "$TESTBED/$name"/*.go | sha256sum)
+  [ ! -x "$TB/bin/$name" ] || [ "$(cat "$TB/bin/.$name" 2>/dev/null)" != "$sum" ] || return 0
   started=$(now)
-  go_program load "$TB/bin/load.new"
-  mv "$TB/bin/load.new" "$TB/bin/load"
-  echo "$sum" | put "$TB/bin/.load"
-  report load "$started" "$TB/bin/load"
+  go_program "$name" "$TB/bin/$name.new"
+  mv "$TB/bin/$name.new" "$TB/bin/$name"
+  echo "$sum" | put "$TB/bin/.$name"
+  report "$name" "$started" "$TB/bin/$name"
 }
+load_generator() { own_program load; }
+demo_program() { own_program demo; }
 
 node_is_up() { pid_of node >/dev/null && in_node test -S "$CONTAINERD_ADDRESS"; }

@@ -16,6 +16,9 @@ use crate::git_server::{LS, World, condition, config_map, rollout};
 use crate::support;
 use crate::tap::Call;
 
+/// Keys of a Secret, with their values.
+type Keys<'a> = &'a [(&'a str, &'a str)];
+
 fn text(words: (&str, &str, &str)) -> (String, String, String) {
     (words.0.to_owned(), words.1.to_owned(), words.2.to_owned())
 }
@@ -192,7 +195,7 @@ async fn wrong_credentials_are_told_apart() {
         world.push("first", &[("a.yaml", &config_map("a", "1"))]);
         world.look().await;
         let missing = format!("Secret {}/deploy-read", world.namespace);
-        let secrets: [(&[(&str, &str)], &str, &str); 4] = [
+        let secrets: [(Keys<'_>, &str, &str); 4] = [
             (
                 &[("username", "ada"), ("password", "planted-wrong")],
                 "Denied",

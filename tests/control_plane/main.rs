@@ -4,14 +4,20 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first thing that is not as it should be")]
 
 mod application;
+mod analysis;
+mod crash;
 mod crds;
+mod faults;
+mod play;
 #[path = "../support/git_server.rs"]
 #[expect(dead_code, clippy::disallowed_methods, reason = "shared with the tests of the Git client, which ask for more")]
 mod git;
 mod git_server;
 mod policies;
 mod rights;
+mod rollout;
 mod support;
 mod tap;
+mod world;
 mod write_back;
 mod write_back_faults;

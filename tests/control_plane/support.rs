@@ -44,6 +44,15 @@ pub async fn config() -> Option<Config> {
     Some(config)
 }
 
+/// Where the cluster's audit log is; none when nobody said, which is said on standard error.
+pub fn audit_log() -> Option<String> {
+    let path = variable("TIDEGATE_AUDIT_LOG");
+    if path.is_none() {
+        skipped("the audit log is not compared: set TIDEGATE_AUDIT_LOG");
+    }
+    path
+}
+
 /// The cluster, as its administrator, with Tidegate's definitions, policies and roles; none when none was given.
 pub async fn cluster() -> Option<Client> {
     let client = Client::try_from(config().await?).unwrap();

@@ -22,7 +22,7 @@ async fn a_failure_becomes_one_commit() {
         let status = world.look().await;
         let entry = world.one_commit(&id, &bad).await;
         let ours = entry.commit.unwrap();
-        assert_eq!(entry.candidates, [ours.clone()]);
+        assert_eq!(entry.candidates, std::slice::from_ref(&ours));
         assert_eq!(entry.message, format!("commit {ours} on main restores {good}"));
         assert_eq!(condition(&status, "WrittenBack"), ("True".to_owned(), "Pushed".to_owned(), entry.message));
         assert_eq!(world.forge.changed(&bad, &ours), ["apps/shop/web.yaml"]);

@@ -6,6 +6,12 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use tidegate::git::revert::Plan;
 use tidegate::git::revision::{CommitId, Objects};
 
+/// Histories in `make test`; `TIDEGATE_HISTORIES` asks for more.
+#[expect(clippy::disallowed_methods, reason = "how long to run is asked for by variable")]
+fn histories() -> u32 {
+    std::env::var("TIDEGATE_HISTORIES").ok().and_then(|number| number.parse().ok()).unwrap_or(40)
+}
+
 /// One commit of somebody.
 #[derive(Clone, Debug)]
 enum Step {
@@ -147,7 +153,7 @@ fn check(steps: &[Step]) -> Result<&'static str, TestCaseError> {
 #[test]
 fn agrees_with_git_revert() {
     // Always the same histories: whoever changes the plan should see the same answer twice.
-    let config = Config { failure_persistence: None, max_shrink_iters: 40, ..Config::with_cases(40) };
+    let config = Config { failure_persistence: None, max_shrink_iters: 40, ..Config::with_cases(histories()) };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let seen = std::cell::RefCell::new(std::collections::BTreeMap::new());
     runner

@@ -34,7 +34,10 @@ struct Tip {
 pub async fn run(ctx: &Context, work: &mut Work, inventory: Inventory, live: &[Rollout]) -> Result<(), Error> {
     let branch = match source::open(ctx, &work.app, work.app.spec.source.secret_ref.as_ref()).await? {
         Ok(branch) => branch,
-        Err(problem) => return Ok(not_fetched(ctx, work, problem.reason, &problem.message)),
+        Err(problem) => {
+            not_fetched(ctx, work, problem.reason, &problem.message);
+            return Ok(());
+        }
     };
     let tip = match ctx.polls.fresh(&work.app, &branch) {
         Some(tip) => tip,
@@ -43,7 +46,10 @@ pub async fn run(ctx: &Context, work: &mut Work, inventory: Inventory, live: &[R
                 ctx.polls.note(&work.app, &branch, tip);
                 tip
             }
-            Err(error) => return Ok(not_fetched(ctx, work, error.reason(), &error.to_string())),
+            Err(error) => {
+                not_fetched(ctx, work, error.reason(), &error.to_string());
+                return Ok(());
+            }
         },
     };
     let now = ctx.now();
@@ -58,7 +64,10 @@ pub async fn run(ctx: &Context, work: &mut Work, inventory: Inventory, live: &[R
     let own_revert = own_revert(work, &branch, tip).await.inspect_err(forget)?;
     let tip = match read(branch, tip, own_revert).await? {
         Ok(tip) => tip,
-        Err(message) => return Ok(not_rendered(ctx, work, reasons::PATH_MISSING, &message)),
+        Err(message) => {
+            not_rendered(ctx, work, reasons::PATH_MISSING, &message);
+            return Ok(());
+        }
     };
     if settled && work.status.tree.as_deref() == Some(&tip.tree.to_string()) {
         // The commit touches other directories of the repository only.
@@ -127,7 +136,10 @@ fn info(commit: &Commit) -> CommitInfo {
 async fn apply(ctx: &Context, work: &mut Work, inventory: Inventory, mut tip: Tip, live: &[Rollout]) -> Result<(), Error> {
     let objects = match std::mem::replace(&mut tip.objects, Ok(Vec::new())) {
         Ok(objects) => objects,
-        Err(message) => return Ok(not_rendered(ctx, work, reasons::RENDER_FAILED, &message)),
+        Err(message) => {
+            not_rendered(ctx, work, reasons::RENDER_FAILED, &message);
+            return Ok(());
+        }
     };
     let now = ctx.now();
     work.condition(condition::RENDERED, true, reasons::SUCCEEDED, &format!("{} objects", objects.len()), now);

@@ -106,7 +106,7 @@ fn mirror_holds(work: &mut Work, rollouts: &[Rollout]) {
             });
         }
     }
-    holds.sort_by(|a, b| b.since.0.cmp(&a.since.0));
+    holds.sort_by_key(|hold| std::cmp::Reverse(hold.since.0));
     holds.truncate(KEPT_ENTRIES);
     work.status.holds = holds;
 }

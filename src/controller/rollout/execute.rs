@@ -98,8 +98,11 @@ impl Executor<'_> {
         let params = PostParams { dry_run: false, field_manager: Some(names::MANAGER_ROLLOUT.to_owned()) };
         match within(what, api.create(&params, &object)).await {
             Ok(_) => Ok(()),
-            // Created by an earlier pass whose answer was lost, or by a Rollout of the same name: the next look tells.
-            Err(Error::Kube { source, .. }) if status_code(&source) == Some(409) => Err(Error::Changed { what: what.to_owned() }),
+            // Created by a pass whose answer was lost, or by somebody else for good: the next look tells, and as it may
+            // say the same again, it comes after a pause that grows.
+            Err(Error::Kube { source, .. }) if status_code(&source) == Some(409) => {
+                Err(Error::Other { what: what.to_owned(), why: "an object of this name exists".to_owned() })
+            }
             Err(error) => Err(error),
         }
     }

@@ -33,6 +33,7 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Opt
                 execute::record_status(&api, name, &version, &status).await?;
                 tell(ctx, &rollout, &before, &status).await;
             }
+            ctx.metrics.rollout(&RolloutLabels::new(namespace, name), &status);
             return Ok(None);
         }
     };
@@ -47,6 +48,7 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Opt
         }
         if let (Effect::SetWeight { to: 0, .. }, Some(failure)) = (effect, &decision.status.failure)
             && failure.cause == FailureCause::AnalysisFailed
+            && before.failure.as_ref().is_none_or(|known| known.id != failure.id)
         {
             ctx.metrics.verdict_to_weight.observe(seconds_between(failure.at.0, ctx.now()));
         }

@@ -95,17 +95,22 @@ fn replica_set(set: &ReplicaSet) -> observed::ReplicaSet {
 async fn list_runs(client: &Client, rollout: &ValidatedRollout, owned: &ListParams) -> Result<Vec<Run>, Error> {
     let api: Api<AnalysisRun> = Api::namespaced(client.clone(), &rollout.namespace);
     let list = within("list AnalysisRuns", api.list(owned)).await?;
-    let own = list.items.into_iter().filter(|run| is_owned(&run.metadata, &rollout.uid));
-    Ok(own
-        .map(|run| Run {
+    let run = |run: AnalysisRun| {
+        let mut subject = run.spec.subject.clone();
+        // Another Rollout's, or made by hand: it takes a name, and counts for nothing, whatever it says of itself.
+        if !is_owned(&run.metadata, &rollout.uid) {
+            subject.rollout_uid.clear();
+        }
+        Run {
             name: run.name_any(),
             uid: run.uid().unwrap_or_default(),
             created: run.creation_timestamp().map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0),
-            subject: run.spec.subject.clone(),
+            subject,
             terminating: run.spec.terminate.is_some(),
             status: run.status.unwrap_or_default(),
-        })
-        .collect())
+        }
+    };
+    Ok(list.items.into_iter().map(run).collect())
 }
 
 /// Revision of each pod of the Rollout, by pod name; labels only.
@@ -226,11 +231,16 @@ async fn check_template(
     match within("try the pod template", api.create(&params, &object)).await {
         Ok(_) => Ok(TemplateCheck::Accepted),
         Err(Error::Kube { source, what }) => match (&*source, status_code(&source)) {
-            (kube::Error::Api(status), Some(400 | 422)) => {
+            // 403: a policy or a quota of the cluster; its words tell a person what to do, a pass that fails tells nobody.
+            (kube::Error::Api(status), Some(400 | 403 | 422)) => {
                 Ok(TemplateCheck::Refused(status.message.chars().filter(|c| !c.is_control()).take(512).collect()))
             }
-            // Left behind by a Rollout of the same name; the garbage collector takes it.
-            (_, Some(409)) => Ok(TemplateCheck::Accepted),
+            // Not among the sets that this Rollout owns: somebody else's, or left behind by a Rollout of the same name
+            // until the garbage collector takes it.
+            (_, Some(409)) => {
+                let name = rollout.replica_set_name(&rollout.hash);
+                Ok(TemplateCheck::Refused(format!("ReplicaSet {name} exists already and belongs to somebody else")))
+            }
             _ => Err(Error::Kube { source, what }),
         },
         Err(error) => Err(error),
@@ -294,5 +304,11 @@ async fn resolve_analysis(
     let templates: Vec<Template<'_>> =
         sources.iter().map(|source| Template { name: &source.name, args: &source.args, metrics: &source.metrics }).collect();
     let context = ResolveContext { rollout: &rollout.name, namespace: &rollout.namespace, purpose };
-    Ok(resolve(&templates, &analysis.args, &context).map_err(|error| error.to_string()))
+    match resolve(&templates, &analysis.args, &context) {
+        // This machine was too busy to read a condition in time; that says nothing about the spec.
+        Err(error) if error.is_transient() => {
+            Err(Error::Other { what: "resolve an analysis".to_owned(), why: error.to_string() })
+        }
+        resolved => Ok(resolved.map_err(|error| error.to_string())),
+    }
 }

@@ -68,8 +68,8 @@ pub(super) fn act_on_verdicts(draft: &mut Draft<'_>) {
 fn create(draft: &mut Draft<'_>, step: Option<usize>, metrics: Vec<Metric>) {
     let name = run_name(draft, step);
     if draft.seen.runs.iter().any(|run| run.name == name) {
-        // Left behind by an earlier Rollout of the same name; the garbage collector takes it.
-        draft.wait(WaitingReason::Analysis, format!("AnalysisRun {name} of a deleted Rollout is still there"));
+        // Left behind by an earlier Rollout of the same name, then the garbage collector takes it; or made by hand.
+        draft.wait(WaitingReason::Analysis, format!("AnalysisRun {name} is another's, and takes the name; it must go first"));
         return;
     }
     let spec = AnalysisRunSpec { subject: subject(draft, step), metrics, terminate: None };
@@ -186,7 +186,7 @@ pub(super) fn tidy(draft: &mut Draft<'_>) {
         Situation::First | Situation::Canary => "another revision, attempt or step is under way",
     };
     let mut old: Vec<&Run> = Vec::new();
-    for run in &draft.seen.runs {
+    for run in draft.seen.runs.iter().filter(|run| run.subject.rollout_uid == draft.spec.uid) {
         let needed = under_way && is_current(draft, run) && (run.subject.step.is_none() || run.subject.step == index);
         if !run.is_complete() && !run.terminating && !needed {
             let (name, uid) = (run.name.clone(), run.uid.clone());

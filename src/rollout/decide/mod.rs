@@ -79,6 +79,9 @@ struct Draft<'a> {
     lower: Vec<Effect>,
     /// Effects that raise risk, or only make sense once the record stands.
     raise: Vec<Effect>,
+    /// Size of the canary: what the last step looked at wants. Several steps may be passed in one go, and an earlier one's
+    /// wish must not take the pods away that a later one is about to send traffic to.
+    canary_pods: Vec<Effect>,
     /// The canary's share of traffic as seen, the largest of all routes; none when a route cannot be read.
     weight: Option<i32>,
     /// Why a weight is not verified; none when it is.
@@ -98,6 +101,7 @@ impl<'a> Draft<'a> {
             status: spec.status.clone(),
             lower: Vec::new(),
             raise: Vec::new(),
+            canary_pods: Vec::new(),
             weight: None,
             unverified: None,
             phase: RolloutPhase::Progressing,
@@ -229,7 +233,8 @@ impl<'a> Draft<'a> {
             evidence: found.evidence,
             step: self.status.current_step_index.unwrap_or(0),
             steps: self.status.step_count.unwrap_or(0),
-            weight: self.weight.or_else(|| self.status.weights.as_ref().map(|w| w.canary)).unwrap_or(0),
+            // The recorded one is more than what is seen when an earlier pass took the traffic away and died.
+            weight: self.weight.max(self.spec.status.weights.as_ref().map(|w| w.canary)).unwrap_or(0),
             started_at: found.started_at,
             at,
         });
@@ -268,6 +273,7 @@ impl<'a> Draft<'a> {
         if self.status != self.spec.status {
             effects.push(Effect::RecordStatus);
         }
+        effects.extend(self.canary_pods);
         effects.extend(self.raise);
         Decision { status: self.status, effects, requeue_at: self.requeue_at }
     }

@@ -4,10 +4,17 @@ use super::{Draft, Situation};
 use crate::api::condition::{self, rollout as reasons};
 use crate::api::rollout::{RolloutPhase, RolloutStatus, WaitingOn};
 
+/// How soon to look again at what waits.
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Fills in everything that follows from the decision.
 pub(super) fn finish(draft: &mut Draft<'_>) {
     counts(draft);
     waiting(draft);
+    // What it waits for may change without an event that we watch (a Gateway, an AnalysisTemplate).
+    if draft.status.waiting_on.is_some() || draft.reason == reasons::INVALID_SPEC {
+        draft.requeue(super::after(draft.seen.now, LOOK_AGAIN));
+    }
     let phase = draft.phase;
     draft.status.phase = Some(phase);
     draft.status.message = Some(draft.message.clone());

@@ -92,7 +92,9 @@ fn abort(draft: &mut Draft<'_>) -> Result<String, String> {
         Situation::AtStable if draft.status.canary.is_some() => Ok("it is on its way back to stable already".to_owned()),
         Situation::AtStable => Err("the spec asks for what is stable; there is nothing to abort".to_owned()),
         Situation::First => Err("the first deployment has no stable revision to go back to".to_owned()),
-        Situation::Promoting => Err("promotion under way, use undo".to_owned()),
+        Situation::Promoting => {
+            Err("promotion under way, past the point of no return; commit the earlier version to go back".to_owned())
+        }
     }
 }
 

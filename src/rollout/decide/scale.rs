@@ -46,21 +46,22 @@ pub(super) fn stable_is_full(draft: &mut Draft<'_>) -> bool {
 /// than `weight` is on the canary, or a weight is not confirmed, it does not shrink.
 pub(super) fn keep_canary(draft: &mut Draft<'_>, weight: i32) {
     let spec = draft.spec;
+    draft.canary_pods.clear();
     let wanted = if weight >= 100 { spec.replicas } else { spec.pods_for(weight) };
     let revision = draft.revision();
     match draft.seen.replica_set(&spec.hash) {
         None if draft.seen.template == TemplateCheck::Accepted => {
-            draft.raise.push(Effect::CreateReplicaSet { hash: spec.hash.clone(), revision, replicas: wanted });
+            draft.canary_pods.push(Effect::CreateReplicaSet { hash: spec.hash.clone(), revision, replicas: wanted });
         }
         None => {}
         Some(set) => {
             if set.revision != revision {
                 let (name, uid) = (set.name.clone(), set.uid.clone());
-                draft.raise.push(Effect::NumberReplicaSet { name, uid, revision });
+                draft.canary_pods.push(Effect::NumberReplicaSet { name, uid, revision });
             }
             let confirmed = draft.status.weights.as_ref().is_some_and(|weights| weights.verified && weights.canary <= weight);
             if set.wanted < wanted || (set.wanted > wanted && confirmed) {
-                draft.raise.push(resize(set, wanted));
+                draft.canary_pods.push(resize(set, wanted));
             }
         }
     }
@@ -113,12 +114,14 @@ fn retire(draft: &mut Draft<'_>, set: &ReplicaSet) {
         draft.status.scale_downs.retain(|entry| entry.hash != set.hash);
         return;
     }
-    if selected(draft, &set.hash) {
+    // Also what no Service selects stays until the gateways confirmed where the traffic goes.
+    let aborted = draft.situation() == Situation::Stopped && draft.spec.hash == set.hash;
+    let confirmed = draft.status.weights.as_ref().is_some_and(|weights| weights.verified && (weights.canary == 0 || !aborted));
+    if selected(draft, &set.hash) || !confirmed {
         return;
     }
     let entry = draft.status.scale_downs.iter().find(|entry| entry.hash == set.hash).map(|entry| entry.at.0);
     let Some(at) = entry else {
-        let aborted = draft.situation() == Situation::Stopped && draft.spec.hash == set.hash;
         let delay = if aborted { draft.spec.abort_scale_down_delay } else { Some(draft.spec.scale_down_delay) };
         if let Some(delay) = delay {
             let at = after(draft.seen.now, delay);

@@ -3,7 +3,7 @@
 use super::objects;
 use crate::api::project::{AllowedDestination, GroupKind, ProjectSpec};
 use crate::manifest::Object;
-use crate::sync::project::{Applicant, Placed, Rules, metric_address_allowed, violations};
+use crate::sync::project::{Applicant, Placed, Rules, metric_addresses, violations};
 
 const REPO: &str = "https://git.example.com/acme/deploy.git";
 
@@ -120,60 +120,18 @@ fn without_a_project() {
     );
 }
 
-/// Protects: analyses do not reach the machine itself, nor hosts outside the Projects that list the namespace.
+/// Protects: other networks from analyses. What several Projects list adds up; a Project that lists the namespace and no
+/// server allows none; a namespace that no Project lists is another matter, which the analysis room decides.
 #[test]
-fn metric_addresses() {
-    for host in [
-        "localhost",
-        "LOCALHOST",
-        "a.localhost.",
-        "127.0.0.1",
-        "127.1.2.3",
-        "0.0.0.0",
-        "0.1.2.3",
-        "169.254.169.254",
-        "::1",
-        "[::1]",
-        "::",
-        "fe80::1",
-        "[::ffff:127.0.0.1]",
-        "::ffff:169.254.1.1",
-        "2130706433",
-        "127.1",
-        "0x7f.0x1",
-        "0x7f000001",
-        "",
-    ] {
-        assert!(!metric_address_allowed(&[], "shop", host, 9090), "{host}");
-    }
-    for host in ["prometheus.monitoring", "10.0.0.1", "[fd00::1]", "example.com.", "localhost.example.com"] {
-        assert!(metric_address_allowed(&[], "shop", host, 9090), "{host}");
-    }
+fn metric_servers_of_a_namespace() {
     let project = |namespaces: &str, addresses: &[&str]| ProjectSpec {
         application_namespaces: vec![namespaces.to_owned()],
-        metric_addresses: addresses.iter().map(ToString::to_string).collect(),
+        metric_addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
         ..ProjectSpec::default()
     };
-    let projects = [
-        project("shop", &["prometheus.monitoring", "mimir:443", "*.acme.dev"]),
-        project("sho*", &["127.0.0.1:9090"]),
-        project("other", &["*.other"]),
-    ];
-    for (host, port, wanted) in [
-        ("prometheus.monitoring", 9090, true),
-        ("Prometheus.Monitoring.", 80, true),
-        ("mimir", 443, true),
-        ("mimir", 80, false),
-        ("a.acme.dev", 443, true),
-        ("acme.dev", 443, false),
-        ("evilacme.dev", 443, false),
-        ("127.0.0.1", 9090, true),
-        ("127.0.0.1", 22, false),
-        ("x.other", 80, false),
-        ("example.com", 80, false),
-    ] {
-        assert_eq!(metric_address_allowed(&projects, "shop", host, port), wanted, "{host}:{port}");
-    }
-    assert!(!metric_address_allowed(&[project("shop", &[])], "shop", "prometheus", 9090));
-    assert!(metric_address_allowed(&projects, "elsewhere", "example.com", 80));
+    let projects = [project("shop", &["prometheus:9090"]), project("sh*", &["*.metrics.example"]), project("other", &["evil"])];
+    let wanted = vec!["prometheus:9090".to_owned(), "*.metrics.example".to_owned()];
+    assert_eq!(metric_addresses(&projects, "shop"), Some(wanted));
+    assert_eq!(metric_addresses(&[project("shop", &[])], "shop"), Some(Vec::new()));
+    assert_eq!(metric_addresses(&projects, "elsewhere"), None);
 }

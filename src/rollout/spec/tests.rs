@@ -1,0 +1,67 @@
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn rollout(patch: Value) -> Rollout {
+    let mut value = json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout",
+        "metadata": {"name": "web", "namespace": "shop", "uid": "u", "generation": 3,
+            "annotations": {"tidegate.dev/commit": "3f9c2d1b3f9c2d1b3f9c2d1b3f9c2d1b3f9c2d1b"}},
+        "spec": {
+            "replicas": 7, "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "shop:1"}]}},
+            "strategy": {"canary": {
+                "stableService": "s", "canaryService": "c", "trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}]}},
+                "steps": [{"pause": {}}, {"setWeight": 10}, {"pause": {"duration": "30s"}}, {"setWeight": 50}]}}}
+    });
+    json_patch::merge(&mut value, &patch);
+    serde_json::from_value(value).unwrap()
+}
+
+/// Protects: what the API server's schema cannot see is refused with field, finding and what is allowed.
+#[rstest]
+#[case(json!({"spec": {"template": {"metadata": {"labels": {"app": "shop"}}}}}), "spec.template.metadata.labels['app']: 'shop'; spec.selector.matchLabels asks for 'web'")]
+#[case(json!({"spec": {"template": {"metadata": null}}}), "spec.template.metadata.labels['app']: no such label; spec.selector.matchLabels asks for 'web'")]
+#[case(json!({"spec": {"template": {"spec": {"containers": []}}}}), "spec.template.spec.containers: none; must have at least one container")]
+#[case(json!({"spec": {"strategy": {"canary": {"canaryService": "s"}}}}), "spec.strategy.canary.canaryService: 's' is stableService too; must be another Service")]
+#[case(json!({"spec": {"strategy": {"canary": {"steps": [{"setWeight": 101}]}}}}), "spec.strategy.canary.steps[0].setWeight: 101; must be between 0 and 100")]
+#[case(json!({"spec": {"strategy": {"canary": {"steps": [{"setWeight": 5}, {}]}}}}), "spec.strategy.canary.steps[1]: none or several of setWeight, pause, analysis; must have exactly one of them")]
+#[case(json!({"spec": {"strategy": {"canary": {"trafficRouting": {"gatewayAPI": {"httpRoutes": []}}}}}}), "spec.strategy.canary.trafficRouting.gatewayAPI.httpRoutes: empty; must name at least one HTTPRoute")]
+#[case(json!({"spec": {"replicas": -1}}), "spec.replicas: -1; must be between 0 and 10000")]
+fn refusals(#[case] patch: Value, #[case] wanted: &str) {
+    assert_eq!(validate(&rollout(patch)).unwrap_err().to_string(), wanted);
+}
+
+/// Protects: the weight in force at each step, and the pods that a weight needs (rounded up, never none for a weight).
+#[test]
+fn weights_and_pods() {
+    let valid = validate(&rollout(json!({}))).unwrap();
+    assert_eq!((0..6).map(|index| valid.weight_at(index)).collect::<Vec<_>>(), [0, 10, 10, 50, 100, 100]);
+    assert_eq!([0, 1, 10, 50, 99, 100].map(|weight| valid.pods_for(weight)), [0, 1, 1, 4, 7, 7]);
+    let empty = validate(&rollout(json!({"spec": {"replicas": 0}}))).unwrap();
+    assert_eq!((0..6).map(|index| empty.weight_at(index)).max(), Some(0), "without pods nothing gets traffic");
+}
+
+/// Protects: identity is the template's alone; a change of anything else starts no canary.
+#[test]
+fn identity() {
+    let base = validate(&rollout(json!({}))).unwrap();
+    let same =
+        validate(&rollout(json!({"metadata": {"labels": {"a": "b"}}, "spec": {"replicas": 2, "revisionHistoryLimit": 1}})))
+            .unwrap();
+    assert_eq!((&base.hash, &base.digest), (&same.hash, &same.digest));
+    let other = validate(&rollout(json!({"spec": {"template": {"spec": {"nodeName": "x"}}}}))).unwrap();
+    assert_ne!(base.digest, other.digest);
+    assert!(base.digest.starts_with(&format!("sha256:{}", base.hash)));
+}
+
+/// Protects: status from annotations that anybody can write; only what looks like a commit is taken over.
+#[test]
+fn commits() {
+    assert!(validate(&rollout(json!({}))).unwrap().commit.is_some());
+    for text in ["main", "3f9c2d1", "3f9c2d1b3f9c2d1b3f9c2d1b3f9c2d1b3f9c2d1\n", "x".repeat(40).as_str()] {
+        let valid = validate(&rollout(json!({"metadata": {"annotations": {"tidegate.dev/commit": text}}}))).unwrap();
+        assert_eq!(valid.commit, None, "{text}");
+    }
+}

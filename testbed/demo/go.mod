@@ -1,0 +1,3 @@
+module testbed/demo
+
+go 1.25.0

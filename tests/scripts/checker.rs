@@ -1,0 +1,66 @@
+//! The invariant checker itself: each broken state is found, under its own number. A checker that finds nothing proves
+//! nothing.
+
+use rstest::rstest;
+use serde_json::json;
+use tidegate::api::analysis::RunPhase;
+use tidegate::rollout::invariant::{self, State};
+use tidegate::rollout::observed::Observed;
+use tidegate::rollout::spec::ValidatedRollout;
+
+use crate::world;
+
+type Seen = (ValidatedRollout, Observed);
+
+/// A canary at 10 %, in its first pause; or the same after it was aborted and its traffic went.
+fn state(aborted: bool) -> Seen {
+    let story = "measure good\nwait 10s\ndeploy shop:2\nwait 20s";
+    let story = if aborted { format!("{story}\nabort\nwait 5s") } else { story.to_owned() };
+    world::seen(&story)
+}
+
+fn found(before: &Seen, after: &Seen) -> Vec<u8> {
+    let view = |seen: &'_ Seen| -> Seen { seen.clone() };
+    let (old, new) = (view(before), view(after));
+    let violations =
+        invariant::check(State { rollout: &old.0, cluster: &old.1 }, State { rollout: &new.0, cluster: &new.1 }, true);
+    violations.into_iter().map(|violation| violation.number).collect()
+}
+
+fn set_weight(seen: &mut Seen, canary: i64, stable: i64) {
+    let route = seen.1.routes[0].1.as_mut().unwrap();
+    route["spec"]["rules"][0]["backendRefs"][0]["weight"] = json!(stable);
+    route["spec"]["rules"][0]["backendRefs"][1]["weight"] = json!(canary);
+}
+
+fn set(seen: &mut Seen, stable: bool) -> &mut tidegate::rollout::observed::ReplicaSet {
+    let hash = if stable { seen.0.status.stable.as_ref().unwrap().hash.clone() } else { seen.0.hash.clone() };
+    seen.1.replica_sets.iter_mut().find(|set| set.hash == hash).unwrap()
+}
+
+/// Protects: every invariant from a checker that looks away.
+#[rstest]
+#[case::weight_above_the_step(1, false, |seen: &mut Seen| { set(seen, false).ready = 4; set_weight(seen, 60, 40) })]
+#[case::sums(2, false, |seen: &mut Seen| set_weight(seen, 5, 90))]
+#[case::pods_for_the_weight(3, false, |seen: &mut Seen| { seen.0.status.current_step_index = Some(2); set_weight(seen, 50, 50) })]
+#[case::stable_shrinks(4, false, |seen: &mut Seen| set(seen, true).wanted = 3)]
+#[case::carries_traffic(5, false, |seen: &mut Seen| set(seen, false).wanted = 0)]
+#[case::aborted_canary_grows(6, true, |seen: &mut Seen| set(seen, false).wanted = 2)]
+#[case::aborted_canary_goes_early(6, true, |seen: &mut Seen| {
+    seen.0.status.weights.as_mut().unwrap().verified = false;
+    set(seen, false).wanted = 0;
+})]
+#[case::stable_without_promotion(8, false, |seen: &mut Seen| seen.0.status.stable = seen.0.status.canary.clone())]
+#[case::step_left_on_a_failed_run(10, false, |seen: &mut Seen| seen.0.status.current_step_index = Some(2))]
+#[case::step_goes_back(12, false, |seen: &mut Seen| seen.0.status.current_step_index = Some(0))]
+#[case::held_content_gets_traffic(24, true, |seen: &mut Seen| { set(seen, false).ready = 4; set_weight(seen, 10, 90) })]
+fn broken(#[case] number: u8, #[case] aborted: bool, #[case] break_it: fn(&mut Seen)) {
+    let mut before = state(aborted);
+    if number == 10 {
+        before.1.runs[0].status.phase = RunPhase::Failed;
+    }
+    assert!(found(&before, &before.clone()).is_empty(), "nothing is wrong before");
+    let mut after = before.clone();
+    break_it(&mut after);
+    assert!(found(&before, &after).contains(&number), "invariant {number}: {:?}", found(&before, &after));
+}

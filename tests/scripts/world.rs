@@ -1,0 +1,72 @@
+//! The Rollout of all stories, and a run of a script.
+
+use serde_json::json;
+use tidegate::api::rollout::{Rollout, RolloutStatus};
+use tidegate::rollout::observed::Observed;
+use tidegate::rollout::spec::ValidatedRollout;
+use tidegate::simulate::cluster::Cluster;
+use tidegate::simulate::script::Script;
+
+/// Four pods, 10 % and 50 % with pauses, background analysis. A script may begin with `#! {json merge patch}`.
+fn rollout(header: &str) -> Rollout {
+    let mut value = json!({
+        "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout",
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {
+            "replicas": 4, "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "shop:1"}]}},
+            "strategy": {"canary": {
+                "stableService": "web-stable", "canaryService": "web-canary",
+                "trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}]}},
+                "analysis": {"templates": [{"templateName": "success-rate"}]},
+                "steps": [{"setWeight": 10}, {"pause": {"duration": "30s"}}, {"setWeight": 50}, {"pause": {"duration": "30s"}}]}}}
+    });
+    if let Some(patch) = header.strip_prefix("#! ") {
+        json_patch::merge(&mut value, &serde_json::from_str(patch).expect("the header is JSON"));
+    }
+    serde_json::from_value(value).expect("the stories' Rollout is valid")
+}
+
+/// What came of a script.
+pub struct Day {
+    /// What happened, in words.
+    pub out: String,
+    /// The line that could not be run, or an engine that did not come to rest.
+    pub error: Option<String>,
+    /// Broken invariants.
+    pub violations: Vec<String>,
+    /// The status at the end.
+    pub status: RolloutStatus,
+}
+
+fn script(text: &str) -> Script {
+    let mut cluster = Cluster::new(rollout(text.lines().next().unwrap_or("")), "2026-01-01T00:00:00Z".parse().unwrap());
+    cluster.metrics = vec![
+        serde_json::from_value(json!({"name": "success-rate", "interval": "5s", "failureLimit": 1,
+        "successCondition": "result[0] >= 0.99", "provider": {"prometheus": {"address": "http://p", "query": "q"}}}))
+        .unwrap(),
+    ];
+    Script::new(cluster)
+}
+
+/// Runs a script from the first moment on.
+pub fn run(text: &str) -> Day {
+    let mut script = script(text);
+    let (out, error) = match script.run(text) {
+        Ok(out) => (out, None),
+        Err(error) => (script.output().to_owned(), Some(error.to_string())),
+    };
+    Day {
+        out,
+        error,
+        violations: script.violations.iter().map(ToString::to_string).collect(),
+        status: script.cluster().rollout.status.clone().unwrap_or_default(),
+    }
+}
+
+/// The state that a script leads to.
+pub fn seen(text: &str) -> (ValidatedRollout, Observed) {
+    let mut script = script(text);
+    script.run(text).unwrap();
+    (script.cluster().validated().unwrap(), script.cluster().observe())
+}

@@ -10,7 +10,7 @@ use tidegate::api::{AnalysisRun, Rollout};
 use crate::faults::{Journal, Wire};
 use crate::play::{Answer, Prometheus};
 use crate::support;
-use crate::world::{World, in_world, reason, run};
+use crate::world::{World, in_world, reason, run, stalled};
 
 /// A Rollout of `shop:1` whose steps are gated by `errors`: in the background of one step, or as a step of its own.
 fn analysed(world: &World, name: &str, as_step: bool) -> Value {
@@ -216,6 +216,43 @@ async fn a_terminated_run_ends() {
         assert_eq!(journal.violations(), [] as [String; 0]);
         let all: Vec<String> = world.runs("shop").await.iter().map(run).collect();
         assert_eq!(all, ["shop-2-1-background Cancelled"]);
+    })
+    .await;
+}
+
+/// Protects: a rollout that waits for what comes without an event that is watched, an AnalysisTemplate or a Gateway's
+/// Programmed: it says what it waits for, looks again within 10 s, and goes on.
+#[tokio::test]
+async fn what_comes_without_an_event_is_looked_for() {
+    in_world(async |world| {
+        let journal = Arc::new(Journal::default());
+        let ctx = world.controller(&Wire::new(&journal, world.judge("shop"))).await;
+        world.surroundings("shop").await;
+        world.create(&analysed(world, "shop", false)).await;
+        world.drive(&ctx, "shop", "shop:1 is stable", |status| status["phase"] == "Healthy").await;
+        let soon = async || {
+            let next = Box::pin(tidegate::controller::rollout::reconcile(&ctx, &world.namespace, "shop")).await.unwrap().unwrap();
+            let wait = next.duration_since(ctx.now());
+            assert!(wait <= jiff::SignedDuration::from_secs(10), "looks again in {wait:?}");
+        };
+        let gateway = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "gateway", "namespace": world.namespace}});
+        let gateways = support::api_of(&world.admin, &gateway, None);
+        let programmed = gateways.get("gateway").await.unwrap().data["status"].clone();
+        let off = Patch::Merge(json!({"status": {"conditions": []}}));
+        gateways.patch_status("gateway", &PatchParams::default(), &off).await.unwrap();
+
+        world.deploy("shop", "shop:2").await;
+        let message = "spec.strategy.canary.analysis: AnalysisTemplate shop does not exist";
+        world.drive(&ctx, "shop", message, |status| status["message"] == message && stalled(status) == "InvalidSpec").await;
+        soon().await;
+        world.error_template("shop", &world.prometheus).await;
+        let detail = format!("HTTPRoute shop: Gateway {}/gateway is not Programmed", world.namespace);
+        world.drive(&ctx, "shop", &detail, |status| status["waitingOn"]["detail"] == detail.as_str()).await;
+        soon().await;
+        let on = Patch::Merge(json!({"status": programmed}));
+        gateways.patch_status("gateway", &PatchParams::default(), &on).await.unwrap();
+        world.drive(&ctx, "shop", "shop:2 is stable", |status| status["phase"] == "Healthy").await;
+        assert_eq!(journal.violations(), [] as [String; 0]);
     })
     .await;
 }

@@ -274,7 +274,7 @@ async fn commands() {
         answers.push(ask("5", "retry", nothing.clone()).await);
         answers.push(ask("6", "abort", nothing.clone()).await);
         let status =
-            world.until("shop", "stopped, and its pods are gone", |s| stalled(s) != "" && s["scaleDowns"].is_null()).await;
+            world.until("shop", "stopped, and its pods are gone", |s| !stalled(s).is_empty() && s["scaleDowns"].is_null()).await;
         assert_eq!((stalled(&status), &status["failure"]["cause"]), ("AbortedByUser".to_owned(), &json!("AbortedByUser")));
         answers.push(ask("7", "promote", nothing.clone()).await);
         answers.push(ask("8", "retry", nothing.clone()).await);
@@ -373,6 +373,59 @@ async fn a_poisoned_rollout_harms_no_other() {
         assert!((2..=6).contains(&count.parse::<u32>().unwrap()), "{errors}");
         end(world, &journal, running).await;
         assert_eq!(world.get("failing").await.status, None);
+    })
+    .await;
+}
+
+/// Protects: traffic, from pods that do not start and from a gateway that does not answer. Nothing is raised, and no
+/// canary's pods go, before the weight under them is confirmed.
+#[tokio::test]
+async fn nothing_goes_on_unconfirmed() {
+    in_world(async |world| {
+        let (journal, running) = stable(world, json!([{"setWeight": 50}, {"pause": {}}]), false).await;
+        world.script.gateway_lag(Duration::from_millis(200));
+        world.script.never_ready("shop:bad");
+        let mut before = world.story(&journal).len();
+        world.deploy("shop", "shop:bad").await;
+        let detail = "no canary pod is ready yet";
+        world.until("shop", detail, |status| status["waitingOn"]["detail"] == detail).await;
+        world.rest(&journal).await;
+        let expected = "
+            record stable shop:1, canary shop:bad, attempt 1, step 0
+            create ReplicaSet shop-shop:bad with 1 pods";
+        assert_eq!(world.story(&journal)[before..], lines(expected));
+
+        world.script.gateway_silent(true);
+        before = world.story(&journal).len();
+        world.deploy("shop", "shop:2").await;
+        let waits = |status: &Value| status["waitingOn"]["reason"] == "WeightVerified" && status["weights"]["canary"] == 50;
+        world.until("shop", "waits for the gateway", waits).await;
+        world.script.gateway_silent(false);
+        world.until_paused("shop", 1).await;
+        world.script.gateway_silent(true);
+        world.request("shop", "1", "abort").await;
+        let waits = |status: &Value| status["waitingOn"]["reason"] == "WeightVerified" && status["weights"]["canary"] == 0;
+        world.until("shop", "waits for the gateway", waits).await;
+        world.rest(&journal).await;
+        assert_eq!(world.story(&journal).last().unwrap(), "record stable shop:1, canary shop:2, attempt 1, step 1, stopped");
+        world.script.gateway_silent(false);
+        world.until("shop", "back", |status| status["scaleDowns"].is_null() && status["replicas"] == 2).await;
+        end(world, &journal, running).await;
+        let expected = "
+            record stable shop:1, canary shop:2, attempt 1, step 0
+            create ReplicaSet shop-shop:2 with 1 pods
+            Service shop-canary selects shop:2
+            HTTPRoute shop: 50/50
+            record stable shop:1, canary shop:2, attempt 1, step 1
+            HTTPRoute shop: 0/100
+            record stable shop:1, canary shop:2, attempt 1, step 1, stopped
+            Service shop-canary selects shop:1
+            ReplicaSet shop-shop:2: 0 pods";
+        // The pods that never started go after their delay, whenever that is.
+        let story = world.story(&journal)[before..].to_vec();
+        let story: Vec<String> = story.into_iter().filter(|line| line != "ReplicaSet shop-shop:bad: 0 pods").collect();
+        assert_eq!(story, lines(expected));
+        assert!(world.picture("shop").await.contains(&"shop:bad: 0 pods".to_owned()));
     })
     .await;
 }

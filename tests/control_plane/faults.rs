@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -94,6 +94,7 @@ pub struct Wire {
 pub struct Journal {
     writes: Mutex<Vec<Write>>,
     recorded: Mutex<String>,
+    under_way: AtomicUsize,
     violations: Mutex<Vec<(String, Violation)>>,
 }
 
@@ -159,7 +160,28 @@ impl Wire {
     }
 }
 
+/// A request under way, watches aside.
+struct UnderWay(Arc<Journal>);
+
+impl UnderWay {
+    fn new(journal: &Arc<Journal>) -> Self {
+        journal.under_way.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(journal))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Journal {
+    /// Is no request under way but watches?
+    pub fn is_silent(&self) -> bool {
+        self.under_way.load(Ordering::SeqCst) == 0
+    }
+
     fn push(&self, write: Write) {
         if let Some(line) = line(&write).filter(|line| line.starts_with("record ") && write.code.is_some()) {
             *self.recorded.lock().unwrap() = line;
@@ -290,9 +312,12 @@ where
             return lost().boxed();
         }
         let write = write(&request);
+        let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+        let under_way = (!watches).then(|| UnderWay::new(&wire.journal));
         // The request is sent when the future is first polled, not here.
         let sending = self.inner.call(request);
         async move {
+            let _under_way = under_way;
             let Some(mut write) = write else {
                 let answer = sending.await.map_err(Into::into)?;
                 return if wire.is_dead() { lost().await } else { Ok(answer) };

@@ -353,13 +353,13 @@ impl World {
         }
     }
 
-    /// Waits until the controller has not written for a while.
+    /// Waits until the controller has neither written nor asked for anything for a while.
     pub async fn rest(&self, journal: &Journal) {
         let (mut known, mut since) = (journal.len(), Instant::now());
         let until = Instant::now() + PATIENCE;
         while since.elapsed() < REST {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            if journal.len() != known {
+            if journal.len() != known || !journal.is_silent() {
                 (known, since) = (journal.len(), Instant::now());
             }
             assert!(Instant::now() < until, "the controller does not come to rest");

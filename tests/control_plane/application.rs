@@ -4,9 +4,8 @@
 use std::fs;
 
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
-use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use tidegate::controller::application;
 use tidegate::controller::flags::WriteBackFlag;
@@ -312,40 +311,12 @@ async fn a_service_account_without_rights() {
     .await;
 }
 
-/// HTTPRoutes as the Gateway API defines them, as far as a merge can see: rules are one value.
-async fn routes(admin: &Client) {
-    let name = "httproutes.gateway.networking.k8s.io";
-    let definitions: Api<CustomResourceDefinition> = Api::all(admin.clone());
-    if definitions.get_opt(name).await.unwrap().is_none() {
-        let free = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-        let rules = json!({"type": "array", "x-kubernetes-list-type": "atomic", "items": free});
-        let spec = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"rules": rules}});
-        let crd = json!({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-            "metadata": {"name": name, "annotations": {"api-approved.kubernetes.io": "unapproved, a test's cut of the real one"}},
-            "spec": {
-                "group": "gateway.networking.k8s.io", "scope": "Namespaced",
-                "names": {"kind": "HTTPRoute", "plural": "httproutes", "singular": "httproute"},
-                "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec, "status": free}}}}],
-            },
-        });
-        let typed: CustomResourceDefinition = serde_json::from_value(crd).unwrap();
-        // Another test of this run may be as fast.
-        let _ = definitions.create(&kube::api::PostParams::default(), &typed).await;
-    }
-    support::eventually("HTTPRoutes are served", async || {
-        let conditions = definitions.get(name).await.unwrap().status.and_then(|status| status.conditions).unwrap_or_default();
-        conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True")
-    })
-    .await;
-}
-
 /// Protects: traffic that an abort took away. A sync that read the route at weight 10, and applies after the abort set
 /// 0, looks again and leaves the 0.
 #[tokio::test]
 async fn an_abort_between_read_and_apply_stands() {
     World::run(async |world| {
-        routes(&world.admin).await;
+        crate::play::install_gateway_api(&world.admin).await;
         let route = |comment: &str| {
             format!(
                 "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: web, labels: {{comment: {comment}}}}}\nspec:\n  rules:\n  - \

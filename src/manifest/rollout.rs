@@ -39,10 +39,13 @@ pub fn rollouts(objects: &[Object]) -> Vec<RolloutContent> {
     .collect()
 }
 
-/// Template digest of the Rollout `name`, none when the objects hold no such Rollout. A manifest that names no
-/// namespace is in `namespace`.
+/// Template digest of the Rollout `namespace/name`, none when the objects hold no such Rollout. A manifest that names no
+/// namespace is in `default_namespace`.
 #[must_use]
-pub fn rollout_digest(objects: &[Object], namespace: &str, name: &str) -> Option<String> {
-    let here = |other: &str| other.is_empty() || other == namespace;
-    rollouts(objects).into_iter().find(|r| r.name == name && here(&r.namespace)).map(|r| r.digest)
+pub fn rollout_digest(objects: &[Object], default_namespace: &str, namespace: &str, name: &str) -> Option<String> {
+    let is_it = |content: &RolloutContent| {
+        let of = if content.namespace.is_empty() { default_namespace } else { &content.namespace };
+        content.name == name && of == namespace
+    };
+    rollouts(objects).into_iter().find(is_it).map(|content| content.digest)
 }

@@ -296,8 +296,9 @@ fn rollout_digests() {
         RolloutContent { namespace: String::new(), name: "web".to_owned(), digest: digest.clone() }
     );
     assert_eq!(rollouts(&objects).len(), 2);
-    assert_eq!(rollout_digest(&objects, "shop", "web"), Some(digest.clone()));
-    assert_eq!(rollout_digest(&read(rollout("web", 9, "web:1")), "shop", "web"), Some(digest.clone()));
-    assert_ne!(rollout_digest(&read(rollout("web", 1, "web:2")), "shop", "web"), Some(digest));
-    assert_eq!(rollout_digest(&objects, "shop", "nope"), None);
+    assert_eq!(rollout_digest(&objects, "shop", "shop", "web"), Some(digest.clone()));
+    assert_eq!(rollout_digest(&read(rollout("web", 9, "web:1")), "shop", "shop", "web"), Some(digest.clone()));
+    assert_ne!(rollout_digest(&read(rollout("web", 1, "web:2")), "shop", "shop", "web"), Some(digest));
+    assert_eq!(rollout_digest(&objects, "shop", "shop", "nope"), None);
+    assert_eq!(rollout_digest(&read(rollout("web", 1, "web:1")), "shop", "other", "web"), None, "another namespace's");
 }

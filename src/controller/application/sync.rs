@@ -15,7 +15,7 @@ use crate::controller::Context;
 use crate::controller::error::{Error, find};
 use crate::git::revision::{Commit, CommitId, Objects, TreeId};
 use crate::manifest::Object;
-use crate::manifest::rollout::{RolloutContent, rollouts};
+use crate::manifest::rollout::rollout_digest;
 use crate::sync::client::{ServiceAccount, SyncInput};
 use crate::sync::inventory::{Inventory, PruneRules};
 use crate::sync::project::Rules;
@@ -254,10 +254,11 @@ pub(super) fn remember_stable(work: &mut Work, live: &[Rollout]) {
 fn advance(work: &mut Work, tip: &Tip, live: &[Rollout]) {
     remember_stable(work, live);
     let Ok(objects) = &tip.objects else { return };
-    let rendered: Vec<RolloutContent> = rollouts(objects);
+    let destination = work.app.spec.destination.namespace.clone();
     for record in &mut work.status.rollouts {
-        let content = rendered.iter().find(|content| content.name == record.name);
-        if content.is_some_and(|content| content.digest == record.stable_digest) {
+        let of = live.iter().find(|rollout| rollout.uid().as_ref() == Some(&record.uid)).and_then(|rollout| rollout.namespace());
+        let namespace = of.unwrap_or_else(|| destination.clone());
+        if rollout_digest(objects, &destination, &namespace, &record.name).as_ref() == Some(&record.stable_digest) {
             record.stable_commit = tip.commit.id.to_string();
         }
     }

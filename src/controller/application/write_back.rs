@@ -30,6 +30,7 @@ use crate::git::message::{self, Story};
 use crate::git::policy::{self, Breaker, Due, FailedAt, Switch, UnderWay};
 use crate::git::revert::{self, Plan, Question, Refusal, Revert};
 use crate::git::revision::{CommitId, Objects};
+use crate::manifest::Object;
 use crate::manifest::rollout::{rollout_digest, rollouts as contents};
 use crate::sync::inventory::Inventory;
 
@@ -436,7 +437,8 @@ fn compute(job: &Job, state: &WriteBackState) -> Found {
         Err(error) => return not_now(error.to_string()),
     };
     let render = |tree: &crate::git::revision::TreeId| {
-        source::render(&objects, tree).map(|objects| rollout_digest(&objects, &job.destination, &job.rollout))
+        let digest = |objects: Vec<Object>| rollout_digest(&objects, &job.destination, &job.namespace, &job.rollout);
+        source::render(&objects, tree).map(digest)
     };
     let ours = |id: &CommitId| job.own.contains(&id.to_string());
     let question = Question {
@@ -466,6 +468,7 @@ fn make(job: &Job, objects: &crate::git::client::GitObjects, head: CommitId, rev
         application: &job.application,
         rollout: &format!("{}/{}", job.namespace, job.rollout),
         cause: failure.cause,
+        // Past the last step at the implied last gate.
         step: failure.step + 1,
         steps: failure.steps,
         weight: failure.weight,

@@ -128,13 +128,8 @@ fn describe(parts: &http::request::Parts, body: &Value) -> (String, String) {
         None => "self".to_owned(),
         Some(user) => {
             let account = user.strip_prefix("system:serviceaccount:").unwrap();
-            let namespace = account.split(':').next().unwrap();
-            let wanted = [
-                "system:serviceaccounts".to_owned(),
-                format!("system:serviceaccounts:{namespace}"),
-                "system:authenticated".to_owned(),
-            ];
-            assert_eq!(groups, wanted);
+            // No groups: the API server adds a service account's own, and a right to groups is one that we do not have.
+            assert!(groups.is_empty(), "{groups:?}");
             account.replace(':', "/")
         }
     };

@@ -20,7 +20,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::Api;
 use kube::client::ClientBuilder;
+use kube::core::NamespaceResourceScope;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
 use tokio::net::TcpListener;
@@ -94,6 +96,18 @@ impl Context {
         #[expect(clippy::disallowed_methods, reason = "the one place where the loops read the clock")]
         let now = Timestamp::now();
         Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+    }
+
+    /// All objects of a kind in the namespaces we look after.
+    #[must_use]
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        match &self.args.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
     }
 
     /// Seconds since the process started, on the monotonic clock.

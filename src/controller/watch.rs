@@ -7,11 +7,11 @@ use futures::StreamExt;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
-use kube::{Resource, ResourceExt};
 use tokio::sync::watch as signal;
 
 use super::error::within;
@@ -32,17 +32,6 @@ fn config() -> watcher::Config {
     watcher::Config::default().timeout(u32::try_from(WATCH_TIMEOUT.as_secs()).unwrap_or(50))
 }
 
-/// All objects of a kind in the namespaces we look after.
-pub(super) fn api<K>(ctx: &Context) -> Api<K>
-where
-    K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
-{
-    match &ctx.args.namespace {
-        Some(namespace) => Api::namespaced(ctx.client.clone(), namespace),
-        None => Api::all(ctx.client.clone()),
-    }
-}
-
 fn dynamic_api(ctx: &Context) -> Api<DynamicObject> {
     match &ctx.args.namespace {
         Some(namespace) => Api::namespaced_with(ctx.client.clone(), namespace, &http_route()),
@@ -52,9 +41,9 @@ fn dynamic_api(ctx: &Context) -> Api<DynamicObject> {
 
 /// Runs every loop until a stop was asked for and the passes under way are done.
 pub async fn loops(ctx: &Arc<Context>, stopped: signal::Receiver<bool>) {
-    let rollouts = Controller::new(api::<Rollout>(ctx), config());
-    let runs = Controller::new(api::<AnalysisRun>(ctx), config());
-    let applications = Controller::new(api::<Application>(ctx), config());
+    let rollouts = Controller::new(ctx.api::<Rollout>(), config());
+    let runs = Controller::new(ctx.api::<AnalysisRun>(), config());
+    let applications = Controller::new(ctx.api::<Application>(), config());
     tokio::spawn(tell_when_ready(Arc::clone(ctx)));
     tokio::join!(
         rollout_loop(ctx, rollouts, stopped.clone()),
@@ -66,7 +55,7 @@ pub async fn loops(ctx: &Arc<Context>, stopped: signal::Receiver<bool>) {
 async fn application_loop(ctx: &Arc<Context>, controller: Controller<Application>, stopped: signal::Receiver<bool>) {
     let by_rollout = controller.store();
     controller
-        .watches(api::<Rollout>(ctx), config(), move |rollout: Rollout| {
+        .watches(ctx.api::<Rollout>(), config(), move |rollout: Rollout| {
             let label = rollout.labels().get(names::OWNED_BY).cloned().unwrap_or_default();
             let owns = |app: &&Arc<Application>| owner(app).label() == label;
             by_rollout.state().iter().filter(owns).map(|app| ObjectRef::from_obj(app.as_ref())).collect::<Vec<_>>()
@@ -95,19 +84,19 @@ async fn rollout_loop(ctx: &Arc<Context>, controller: Controller<Rollout>, stopp
     let by_service = controller.store();
     let by_slice = controller.store();
     controller
-        .owns(api::<ReplicaSet>(ctx), config())
-        .owns(api::<AnalysisRun>(ctx), config())
+        .owns(ctx.api::<ReplicaSet>(), config())
+        .owns(ctx.api::<AnalysisRun>(), config())
         .watches_with(dynamic_api(ctx), http_route(), config(), move |route| {
             let name = route.name_any();
             who(&by_route, route.namespace(), |rollout| {
                 rollout.spec.strategy.canary.traffic_routing.gateway_api.http_routes.iter().any(|r| r.name == name)
             })
         })
-        .watches(api::<Service>(ctx), config(), move |service: Service| {
+        .watches(ctx.api::<Service>(), config(), move |service: Service| {
             let name = service.name_any();
             who(&by_service, service.namespace(), |rollout| names_service(rollout, &name))
         })
-        .watches(api::<EndpointSlice>(ctx), config(), move |slice: EndpointSlice| {
+        .watches(ctx.api::<EndpointSlice>(), config(), move |slice: EndpointSlice| {
             let name = slice.labels().get("kubernetes.io/service-name").cloned().unwrap_or_default();
             who(&by_slice, slice.namespace(), |rollout| names_service(rollout, &name))
         })
@@ -157,7 +146,7 @@ fn who(store: &Store<Rollout>, namespace: Option<String>, concerns: impl Fn(&Rol
 async fn tell_when_ready(ctx: Arc<Context>) {
     let one = ListParams::default().limit(1);
     loop {
-        let (rollouts, runs, applications) = (api::<Rollout>(&ctx), api::<AnalysisRun>(&ctx), api::<Application>(&ctx));
+        let (rollouts, runs, applications) = (ctx.api::<Rollout>(), ctx.api::<AnalysisRun>(), ctx.api::<Application>());
         let tries = futures::try_join!(
             within("list Rollouts", rollouts.list_metadata(&one)),
             within("list AnalysisRuns", runs.list_metadata(&one)),

@@ -16,8 +16,8 @@ use crate::controller::error::{Error, find};
 use crate::git::revision::{Commit, CommitId, Objects, TreeId};
 use crate::manifest::Object;
 use crate::manifest::rollout::rollout_digest;
-use crate::sync::client::{ServiceAccount, SyncInput};
-use crate::sync::inventory::{Inventory, PruneRules};
+use crate::sync::client::{ServiceAccount, SyncInput, SyncOutcome};
+use crate::sync::inventory::{Inventory, Kept, PruneRules};
 use crate::sync::project::Rules;
 use crate::sync::state;
 
@@ -183,6 +183,7 @@ async fn apply(ctx: &Context, work: &mut Work, inventory: Inventory, mut tip: Ti
                 tracing::info!(commit = %tip.commit.id, applied, pruned, "synced");
                 ctx.event(&work.app, false, "Synced", &message, "Sync").await;
             }
+            tell_kept(ctx, work, &outcome).await;
             work.condition(condition::APPLIED, true, reasons::SUCCEEDED, &format!("commit {} is applied", tip.commit.id), now);
             work.status.sync = Some(SyncState { status: SyncStatus::Synced });
             let revision = info(&tip.commit);
@@ -195,6 +196,16 @@ async fn apply(ctx: &Context, work: &mut Work, inventory: Inventory, mut tip: Ti
         }
     }
     Ok(())
+}
+
+/// Names what left Git through our own revert and holds data: only a person deletes it.
+async fn tell_kept(ctx: &Context, work: &Work, outcome: &SyncOutcome) {
+    let data = outcome.kept.iter().filter(|(_, why)| *why == Kept::PruneNeedsConfirmation);
+    let named: Vec<String> = data.map(|(id, _)| id.to_string()).collect();
+    if !named.is_empty() {
+        let message = format!("left Git with a revert of ours, hold data and are kept: {}", named.join(", "));
+        ctx.event(&work.app, true, "PruneNeedsConfirmation", &message, "Sync").await;
+    }
 }
 
 async fn rules(ctx: &Context, work: &Work) -> Result<Rules, Error> {

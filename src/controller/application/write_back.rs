@@ -248,7 +248,7 @@ async fn brakes(ctx: &Context, work: &mut Work, entry: &Entry<'_>, failure: &Fai
         entry.set(ctx, work, WriteBackPhase::Waiting, reasons::RATE_LIMITED, &message).await;
         return Ok(Some(TRY_RARELY));
     }
-    let api: Api<Rollout> = super::super::watch::api(ctx);
+    let api: Api<Rollout> = ctx.api();
     let all = within("list Rollouts", api.list(&ListParams::default())).await?;
     let key = |rollout: &Rollout| format!("{}/{}", rollout.namespace().unwrap_or_default(), rollout.name_any());
     let failures: Vec<FailedAt> = all

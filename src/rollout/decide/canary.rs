@@ -151,14 +151,7 @@ pub(super) fn return_to_stable(draft: &mut Draft<'_>) {
         return;
     }
     draft.status.canary = None;
-    draft.status.abort = false;
-    draft.status.aborted_at = None;
-    draft.status.attempt = None;
-    draft.status.promote_full = false;
-    draft.status.pause_conditions.clear();
-    draft.status.step_count = i32::try_from(draft.spec.steps.len()).ok();
-    draft.status.current_step_index = draft.status.step_count;
-    draft.status.steps_digest = None;
+    draft.end_attempt();
     if !scale::stable_is_full(draft) {
         return;
     }

@@ -197,6 +197,18 @@ impl<'a> Draft<'a> {
         self.status.promote_full = false;
     }
 
+    /// Nothing is under way any more: all steps count as passed, and nothing of the attempt is left.
+    fn end_attempt(&mut self) {
+        self.status.attempt = None;
+        self.status.abort = false;
+        self.status.aborted_at = None;
+        self.status.promote_full = false;
+        self.status.pause_conditions.clear();
+        self.status.step_count = i32::try_from(self.spec.steps.len()).ok();
+        self.status.current_step_index = self.status.step_count;
+        self.status.steps_digest = None;
+    }
+
     fn next_revision(&self) -> i64 {
         let recorded = self.status.revisions.iter().chain(&self.status.stable).chain(&self.status.canary).map(|r| r.revision);
         let labelled = self.seen.replica_sets.iter().map(|rs| rs.revision);

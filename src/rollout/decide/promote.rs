@@ -121,15 +121,8 @@ fn become_stable(draft: &mut Draft<'_>, old: Option<String>) {
     draft.say(RolloutPhase::Healthy, reasons::HEALTHY, format!("revision {} is stable", revision.hash));
     draft.status.stable = Some(revision);
     draft.status.promoting = None;
-    draft.status.promote_full = false;
-    draft.status.attempt = None;
     draft.status.failure = None;
-    draft.status.abort = false;
-    draft.status.aborted_at = None;
-    draft.status.pause_conditions.clear();
-    draft.status.step_count = i32::try_from(draft.spec.steps.len()).ok();
-    draft.status.current_step_index = draft.status.step_count;
-    draft.status.steps_digest = None;
+    draft.end_attempt();
     draft.waiting = None;
     if let Some(hash) = old {
         let at = after(draft.seen.now, draft.spec.scale_down_delay);

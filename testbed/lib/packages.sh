@@ -4,7 +4,7 @@
 # One line per package: its name and a file or command that shows it is there (also where it came another way).
 packages_for() {
   case $1 in
-    build) printf '%s\n' "gcc gcc" "libc6-dev /usr/include/stdio.h" "pkg-config pkg-config" "libssl-dev /usr/include/openssl/ssl.h" "make make" \
+    build) printf '%s\n' "gcc gcc" "libc6-dev /usr/include/stdio.h" "pkg-config pkg-config" "make make" \
       "git git" "curl curl" "openssl openssl" "ca-certificates /etc/ssl/certs/ca-certificates.crt" ;;
     control-plane) printf '%s\n' "openssl openssl" "curl curl" "ca-certificates /etc/ssl/certs/ca-certificates.crt" ;;
     node)

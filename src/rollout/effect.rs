@@ -2,6 +2,7 @@
 
 use json_patch::Patch;
 
+use super::observed::Service;
 use crate::api::analysis::AnalysisRunSpec;
 
 /// One externally visible act. Execution makes no choices: it does them in order and stops at the first that fails.
@@ -92,4 +93,17 @@ pub enum Effect {
         /// Its uid.
         uid: String,
     },
+}
+
+impl Effect {
+    /// Points a Service, as it was seen, at a revision.
+    #[must_use]
+    pub fn select(service: &Service, to: &str) -> Self {
+        Self::SetSelector {
+            service: service.name.clone(),
+            uid: service.uid.clone(),
+            from: service.hash.clone(),
+            to: to.to_owned(),
+        }
+    }
 }

@@ -163,22 +163,17 @@ impl Cluster {
 
     /// One reconcile: observe, decide, apply each effect, judging the state after each. Stops at the first refused effect.
     pub fn reconcile(&mut self) -> Result<(Decision, Vec<Violation>), SpecError> {
-        let validated = self.validated()?;
-        let decision = decide(&validated, &self.observe());
+        let mut before = (self.validated()?, self.observe());
+        let decision = decide(&before.0, &before.1);
         let mut violations = Vec::new();
         for effect in &decision.effects {
-            let before = (self.validated()?, self.observe());
             if self.apply(effect, &decision).is_err() {
                 break;
             }
             let after = (self.validated()?, self.observe());
-            let state = |of: &'_ (ValidatedRollout, Observed)| -> (ValidatedRollout, Observed) { of.clone() };
-            let (old, new) = (state(&before), state(&after));
-            violations.extend(invariant::check(
-                State { rollout: &old.0, cluster: &old.1 },
-                State { rollout: &new.0, cluster: &new.1 },
-                true,
-            ));
+            let (old, new) = (State { rollout: &before.0, cluster: &before.1 }, State { rollout: &after.0, cluster: &after.1 });
+            violations.extend(invariant::check(old, new, true));
+            before = after;
         }
         Ok((decision, violations))
     }

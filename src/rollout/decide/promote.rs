@@ -92,12 +92,7 @@ fn point(draft: &mut Draft<'_>, stable: bool, hash: &str) -> bool {
     if service.hash.as_deref() == Some(hash) {
         return true;
     }
-    draft.raise.push(Effect::SetSelector {
-        service: service.name.clone(),
-        uid: service.uid.clone(),
-        from: service.hash.clone(),
-        to: hash.to_owned(),
-    });
+    draft.raise.push(Effect::select(service, hash));
     false
 }
 

@@ -5,6 +5,7 @@ use super::{Draft, Effect};
 use crate::api::condition::rollout as reasons;
 use crate::api::rollout::{RolloutPhase, WaitingReason, Weights};
 use crate::traffic::gateway::{self, Services};
+use serde_json::Value;
 
 fn services<'a>(draft: &Draft<'a>) -> Services<'a> {
     Services { stable: &draft.spec.stable_service, canary: &draft.spec.canary_service }
@@ -80,21 +81,22 @@ pub(super) fn service_missing(draft: &mut Draft<'_>) -> bool {
     false
 }
 
-/// Patches for all routes that are not at `weight`; those that lower the canary's share go first of all.
-fn set(draft: &mut Draft<'_>, weight: i32) {
+/// For each route that is not at `weight`: the canary's share in it now, and the effect that brings it there.
+fn patches(draft: &Draft<'_>, weight: i32) -> Vec<(i32, Effect)> {
     let names = services(draft);
-    for (name, route) in &draft.seen.routes {
-        let Some(route) = route else { continue };
-        let (Ok(splits), Ok(Some(patch))) = (gateway::splits(route, names), gateway::patch(route, names, weight)) else {
-            continue;
-        };
-        let from = gateway::canary_weight(&splits);
-        let effect = Effect::SetWeight { route: name.clone(), from, to: weight, patch };
-        if weight > from {
-            draft.raise.push(effect);
-        } else {
-            draft.lower.push(effect);
-        }
+    let patch = |(name, route): &(String, Option<Value>)| {
+        let route = route.as_ref()?;
+        let from = gateway::canary_weight(&gateway::splits(route, names).ok()?);
+        let patch = gateway::patch(route, names, weight).ok()??;
+        Some((from, Effect::SetWeight { route: name.clone(), from, to: weight, patch }))
+    };
+    draft.seen.routes.iter().filter_map(patch).collect()
+}
+
+/// Brings all routes to `weight`; what lowers the canary's share goes first of all.
+fn set(draft: &mut Draft<'_>, weight: i32) {
+    for (from, effect) in patches(draft, weight) {
+        if weight > from { draft.raise.push(effect) } else { draft.lower.push(effect) }
     }
 }
 
@@ -187,12 +189,7 @@ fn points_at_canary(draft: &mut Draft<'_>, hash: &str, current: i32) -> bool {
         draft.wait(WaitingReason::PodsReady, "no canary pod is ready yet");
         return false;
     }
-    let effect = Effect::SetSelector {
-        service: service.name.clone(),
-        uid: service.uid.clone(),
-        from: service.hash.clone(),
-        to: hash.to_owned(),
-    };
+    let effect = Effect::select(service, hash);
     let detail = format!("Service {} is pointed at revision {hash}", service.name);
     draft.raise.push(effect);
     draft.wait(WaitingReason::PodsReady, detail);
@@ -201,17 +198,9 @@ fn points_at_canary(draft: &mut Draft<'_>, hash: &str, current: i32) -> bool {
 
 /// Lowers what is above `wanted`, raises nothing, waits for nothing.
 fn lower_only(draft: &mut Draft<'_>, wanted: i32) {
-    let names = services(draft);
-    for (name, route) in &draft.seen.routes {
-        let Some(route) = route else { continue };
-        let (Ok(splits), Ok(Some(patch))) = (gateway::splits(route, names), gateway::patch(route, names, wanted)) else {
-            continue;
-        };
-        let from = gateway::canary_weight(&splits);
-        if from > wanted {
-            draft.lower.push(Effect::SetWeight { route: name.clone(), from, to: wanted, patch });
-        }
-    }
+    let above = patches(draft, wanted).into_iter().filter(|(from, _)| *from > wanted);
+    let above: Vec<Effect> = above.map(|(_, effect)| effect).collect();
+    draft.lower.extend(above);
 }
 
 /// Takes the traffic off the canary, as fast as stable's ready pods can carry it, then points the canary Service at
@@ -228,8 +217,9 @@ pub(super) fn withdraw(draft: &mut Draft<'_>, stable: &str) -> bool {
         lower_only(draft, target);
         return false;
     }
-    set(draft, target);
     if target > 0 {
+        // Of several routes one may be lower already; on the way back none goes up.
+        lower_only(draft, target);
         let ready = draft.seen.ready(stable);
         let detail = format!(
             "{ready} of {} stable pods are ready; the canary keeps {target} % until stable can take it",
@@ -238,6 +228,7 @@ pub(super) fn withdraw(draft: &mut Draft<'_>, stable: &str) -> bool {
         draft.wait(WaitingReason::StableReady, detail);
         return false;
     }
+    set(draft, 0);
     if !confirmed(draft, 0) {
         return false;
     }
@@ -245,12 +236,7 @@ pub(super) fn withdraw(draft: &mut Draft<'_>, stable: &str) -> bool {
     if service.hash.as_deref() == Some(stable) || !service.has_selector {
         return true;
     }
-    let effect = Effect::SetSelector {
-        service: service.name.clone(),
-        uid: service.uid.clone(),
-        from: service.hash.clone(),
-        to: stable.to_owned(),
-    };
+    let effect = Effect::select(service, stable);
     let detail = format!("Service {} is pointed back at stable", service.name);
     draft.raise.push(effect);
     draft.wait(WaitingReason::WeightVerified, detail);

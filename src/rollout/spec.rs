@@ -3,15 +3,19 @@
 //! The API server's schema refuses most nonsense before us; what it cannot see (the template is free-form JSON)
 //! is refused here, with the field, what was found and what is allowed.
 
+mod names;
+mod step;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::api::analysis::Argument;
-use crate::api::names;
+use crate::api::names::COMMIT;
 use crate::api::request::RolloutRequest;
-use crate::api::rollout::{Rollout, RolloutStatus, TemplateRef};
+use crate::api::rollout::{Rollout, RolloutStatus};
 use crate::manifest::digest;
+
+pub use step::{Analysis, Background, Step};
 
 /// Argo Rollouts' default for both scale-down delays.
 const DEFAULT_SCALE_DOWN_DELAY: std::time::Duration = std::time::Duration::from_secs(30);
@@ -61,35 +65,6 @@ pub struct ValidatedRollout {
     pub request: Option<RolloutRequest>,
     /// The status as recorded.
     pub status: RolloutStatus,
-}
-
-/// One step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Percent of traffic for the canary, 0..=100.
-    SetWeight(i32),
-    /// Wait for a time, or for a person.
-    Pause(Option<std::time::Duration>),
-    /// Run an analysis to its end.
-    Analysis(Analysis),
-}
-
-/// Templates and arguments of an analysis.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Analysis {
-    /// Templates by name.
-    pub templates: Vec<TemplateRef>,
-    /// Arguments.
-    pub args: Vec<Argument>,
-}
-
-/// Analysis in the background of the steps.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Background {
-    /// Templates and arguments.
-    pub analysis: Analysis,
-    /// Index of the step at which it begins.
-    pub starting_step: usize,
 }
 
 /// Why a Rollout cannot be carried out.
@@ -162,8 +137,8 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
     if routes.is_empty() {
         return refuse("spec.strategy.canary.trafficRouting.gatewayAPI.httpRoutes", "empty", "must name at least one HTTPRoute");
     }
-    check_names(canary)?;
-    let steps = canary.steps.iter().enumerate().map(|(index, step)| parse_step(index, step)).collect::<Result<Vec<_>, _>>()?;
+    names::check(canary)?;
+    let steps = canary.steps.iter().enumerate().map(|(index, step)| step::parse(index, step)).collect::<Result<Vec<_>, _>>()?;
     let background = canary.analysis.as_ref().map(|analysis| Background {
         analysis: Analysis { templates: analysis.templates.clone(), args: analysis.args.clone() },
         starting_step: usize::try_from(analysis.starting_step.unwrap_or(0)).unwrap_or(0),
@@ -176,7 +151,7 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
         namespace: meta.namespace.clone().unwrap_or_default(),
         uid: meta.uid.clone().unwrap_or_default(),
         generation: meta.generation.unwrap_or(0),
-        commit: meta.annotations.as_ref().and_then(|a| a.get(names::COMMIT)).filter(|c| is_commit(c)).cloned(),
+        commit: meta.annotations.as_ref().and_then(|a| a.get(COMMIT)).filter(|c| names::is_commit(c)).cloned(),
         replicas: spec.replicas,
         selector: spec.selector.match_labels.clone(),
         template: spec.template.clone(),
@@ -194,64 +169,6 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
         request: spec.request.clone(),
         status: rollout.status.clone().unwrap_or_default(),
     })
-}
-
-/// Names become parts of paths of requests that are made with the controller's rights: `web/status` or `web?x` would name
-/// something else than an object of the kind that is meant.
-fn check_names(canary: &crate::api::rollout::Canary) -> Result<(), SpecError> {
-    let field = "spec.strategy.canary";
-    let routes = canary.traffic_routing.gateway_api.http_routes.iter().enumerate();
-    let services = [("stableService", &canary.stable_service), ("canaryService", &canary.canary_service)];
-    let names = services.into_iter().map(|(key, name)| (format!("{field}.{key}"), name));
-    let routes =
-        routes.map(|(index, route)| (format!("{field}.trafficRouting.gatewayAPI.httpRoutes[{index}].name"), &route.name));
-    let background = canary.analysis.iter().map(|analysis| (format!("{field}.analysis"), &analysis.templates));
-    let steps = canary.steps.iter().enumerate();
-    let steps =
-        steps.filter_map(|(index, step)| Some((format!("{field}.steps[{index}].analysis"), &step.analysis.as_ref()?.templates)));
-    let templates = background.chain(steps).flat_map(|(field, templates)| {
-        let named = templates.iter().enumerate();
-        named.map(move |(index, template)| (format!("{field}.templates[{index}].templateName"), &template.template_name))
-    });
-    for (field, name) in names.chain(routes).chain(templates) {
-        if !is_object_name(name) {
-            let found = format!("'{}'", name.chars().filter(|c| !c.is_control()).take(63).collect::<String>());
-            return refuse(
-                &field,
-                found,
-                "must be a name of lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
-            );
-        }
-    }
-    Ok(())
-}
-
-/// A DNS subdomain (RFC 1123), which names of objects are.
-fn is_object_name(name: &str) -> bool {
-    let label = |label: &str| {
-        let inner = label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        !label.is_empty() && inner && !label.starts_with('-') && !label.ends_with('-')
-    };
-    name.len() <= 253 && name.split('.').all(label)
-}
-
-/// An annotation is anybody's to write; only what looks like a commit id is taken over into status.
-fn is_commit(text: &str) -> bool {
-    matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-fn parse_step(index: usize, step: &crate::api::rollout::Step) -> Result<Step, SpecError> {
-    let field = format!("spec.strategy.canary.steps[{index}]");
-    match (&step.set_weight, &step.pause, &step.analysis) {
-        (Some(weight), None, None) if (0..=100).contains(weight) => Ok(Step::SetWeight(*weight)),
-        (Some(weight), None, None) => refuse(&format!("{field}.setWeight"), weight.to_string(), "must be between 0 and 100"),
-        (None, Some(pause), None) => Ok(Step::Pause(pause.duration.map(|d| d.std()))),
-        (None, None, Some(analysis)) if !analysis.templates.is_empty() => {
-            Ok(Step::Analysis(Analysis { templates: analysis.templates.clone(), args: analysis.args.clone() }))
-        }
-        (None, None, Some(_)) => refuse(&format!("{field}.analysis.templates"), "empty", "must name at least one template"),
-        _ => refuse(&field, "none or several of setWeight, pause, analysis", "must have exactly one of them"),
-    }
 }
 
 /// What a ReplicaSet needs of a template before the API server is asked.

@@ -1,0 +1,128 @@
+//! The canary strategy: steps, analysis and what splits the traffic.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::Duration;
+use crate::api::analysis::Argument;
+
+/// The canary strategy.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.stableService != self.canaryService").message("canaryService must be another Service than stableService"))]
+pub struct Canary {
+    /// Service whose pods are the stable revision's.
+    #[schemars(length(min = 1, max = 63))]
+    pub stable_service: String,
+    /// Service whose pods are the canary's; another one than `stableService`.
+    #[schemars(length(min = 1, max = 63))]
+    pub canary_service: String,
+    /// What splits the traffic.
+    pub traffic_routing: TrafficRouting,
+    /// The steps, in order. None: straight to promotion, as soon as the new pods are ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub steps: Vec<Step>,
+    /// Analysis in the background of the steps, until promotion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<BackgroundAnalysis>,
+    /// How long the old stable ReplicaSet is kept after a promotion. Default 30s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_down_delay_seconds: Option<Duration>,
+    /// How long an aborted canary's pods are kept, for inspection; 0 keeps them. Default 30s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abort_scale_down_delay_seconds: Option<Duration>,
+}
+
+/// What splits the traffic between stable and canary.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrafficRouting {
+    /// Gateway API routes.
+    #[serde(rename = "gatewayAPI")]
+    pub gateway_api: GatewayApi,
+}
+
+/// Gateway API routes whose backend weights are set.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayApi {
+    /// HTTPRoutes in the Rollout's namespace. In every rule that names both Services, their weights are set; nothing else is touched.
+    #[schemars(length(min = 1, max = 20))]
+    pub http_routes: Vec<RouteRef>,
+}
+
+/// A route by name.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub struct RouteRef {
+    /// Name of the route, in the Rollout's namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// One step: exactly one of the fields.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.setWeight), has(self.pause), has(self.analysis)].filter(x, x).size() == 1").message("a step has exactly one of setWeight, pause, analysis"))]
+pub struct Step {
+    /// Percent of traffic for the canary, 0..100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub set_weight: Option<i32>,
+    /// Wait for a time, or for a person's `promote` when no duration is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
+    /// Run an analysis to its end; go on when it is Successful.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<StepAnalysis>,
+}
+
+/// A pause.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub struct Pause {
+    /// How long; none waits for a person's `promote`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Duration>,
+}
+
+/// An analysis as a step.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub struct StepAnalysis {
+    /// The templates; their metrics are measured together.
+    #[schemars(length(min = 1, max = 10))]
+    pub templates: Vec<TemplateRef>,
+    /// Values for the templates' arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub args: Vec<Argument>,
+}
+
+/// An analysis in the background.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackgroundAnalysis {
+    /// The templates; their metrics are measured together.
+    #[schemars(length(min = 1, max = 10))]
+    pub templates: Vec<TemplateRef>,
+    /// Values for the templates' arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub args: Vec<Argument>,
+    /// Index of the step at which it begins. Default 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub starting_step: Option<i32>,
+}
+
+/// A template by name.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateRef {
+    /// Name of an AnalysisTemplate in the Rollout's namespace, or of a ClusterAnalysisTemplate.
+    #[schemars(length(min = 1, max = 253))]
+    pub template_name: String,
+    /// A ClusterAnalysisTemplate is meant. Default false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cluster_scope: bool,
+}

@@ -1,0 +1,279 @@
+//! What is true of a Rollout now, as recorded. What a later version reads of an earlier one: fields are added, never renamed.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::Time;
+use crate::api::analysis::MeasuredPhase;
+use crate::api::request::RequestAnswer;
+
+/// How many failed contents `status.holds` remembers, newest first.
+pub const KEPT_HOLDS: usize = 10;
+/// How many entries `status.revisions` keeps, newest first.
+pub const KEPT_REVISIONS: usize = 10;
+
+/// What is true of a Rollout now.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RolloutStatus {
+    /// Generation of the spec that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// One word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<RolloutPhase>,
+    /// One sentence: why this phase.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What has to happen next, when something has to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_on: Option<WaitingOn>,
+    /// Index of the current step; equal to `stepCount` when all are passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_step_index: Option<i32>,
+    /// Number of steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_count: Option<i32>,
+    /// Digest of the steps under way; changed steps start again at 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps_digest: Option<String>,
+    /// The traffic split, as last seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Weights>,
+    /// The revision that serves, and to which everything falls back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stable: Option<Revision>,
+    /// The revision that goes through the steps, or was stopped in them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Revision>,
+    /// Pods of all revisions.
+    pub replicas: i32,
+    /// Ready pods of all revisions.
+    pub ready_replicas: i32,
+    /// Available pods of all revisions.
+    pub available_replicas: i32,
+    /// Pods of the current template.
+    pub updated_replicas: i32,
+    /// Since when the rollout waits at a step; survives restarts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pause_conditions: Vec<PauseCondition>,
+    /// The canary was stopped.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub abort: bool,
+    /// When it was stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aborted_at: Option<Time>,
+    /// How often this revision was tried: 1, and one more for each `retry` or change of steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<i32>,
+    /// A person asked to skip the remaining steps of this attempt.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub promote_full: bool,
+    /// Set from the point of no return of a promotion until it is complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub promoting: Option<Promoting>,
+    /// Why the canary was stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// Answers to commands, newest first, at most 3.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<RequestAnswer>,
+    /// Revisions and the commits they came from, newest first, at most 10.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub revisions: Vec<Revision>,
+    /// Contents that failed and are not rolled out again, newest first, at most 10.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<Hold>,
+    /// ReplicaSets that are scaled down when their delay has passed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scale_downs: Vec<ScaleDown>,
+    /// Conditions; see the reference for types and reasons.
+    #[schemars(schema_with = "crate::api::schema::conditions")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// One word for the state of a Rollout.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub enum RolloutPhase {
+    /// Something is under way.
+    Progressing,
+    /// Waits for a time, for evidence to become usable, or for a person.
+    Paused,
+    /// Stable serves at full strength and is what the spec asks for.
+    Healthy,
+    /// Stable serves, but what the spec asks for was stopped, is held, or is impossible.
+    Degraded,
+}
+
+/// What has to happen next.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, JsonSchema)]
+pub struct WaitingOn {
+    /// A fixed word.
+    pub reason: WaitingReason,
+    /// Since when.
+    pub since: Time,
+    /// In words, with the numbers.
+    pub detail: String,
+}
+
+/// The closed list of things a rollout can wait for.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub enum WaitingReason {
+    /// Pods of the canary to become ready.
+    PodsReady,
+    /// Pods of stable to become ready.
+    StableReady,
+    /// The gateway to confirm a weight.
+    WeightVerified,
+    /// A timed pause to end.
+    Pause,
+    /// A person's `promote`.
+    UserPromotion,
+    /// An analysis to end.
+    Analysis,
+    /// A usable measurement at this weight.
+    Evidence,
+    /// The delay before a ReplicaSet is scaled down.
+    ScaleDownDelay,
+    /// The Git server.
+    Git,
+    /// Prometheus.
+    Prometheus,
+    /// The API server.
+    ApiServer,
+    /// A person to release a brake.
+    Brake,
+}
+
+/// The traffic split in percent.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Weights {
+    /// Percent of traffic on the canary Service.
+    pub canary: i32,
+    /// Percent of traffic on the stable Service.
+    pub stable: i32,
+    /// The gateway confirmed this split.
+    pub verified: bool,
+    /// When it first did, for the present split and canary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Time>,
+}
+
+/// One revision of the pod template.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub struct Revision {
+    /// Identity in names and labels: the first characters of the digest.
+    pub hash: String,
+    /// 1, 2, 3 ... in the order of appearance.
+    pub revision: i64,
+    /// Digest of the canonical pod template.
+    pub digest: String,
+    /// The Git commit that brought it, when it came from Git.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+/// Why and since when the rollout pauses.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PauseCondition {
+    /// Why.
+    pub reason: PauseReason,
+    /// Since when.
+    pub start_time: Time,
+}
+
+/// Why a rollout pauses.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub enum PauseReason {
+    /// A `pause` step.
+    CanaryPauseStep,
+    /// An analysis could not tell good from bad.
+    InconclusiveAnalysis,
+    /// An analysis got no usable measurements.
+    AnalysisError,
+}
+
+/// The point of no return of a promotion was passed.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, JsonSchema)]
+pub struct Promoting {
+    /// The revision that becomes stable.
+    pub hash: String,
+    /// Since when.
+    pub at: Time,
+}
+
+/// Why a canary was stopped. What write-back acts upon.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// `<rollout uid>/<revision>/<attempt>`.
+    pub id: String,
+    /// What stopped it.
+    pub cause: FailureCause,
+    /// Revision that was stopped.
+    pub revision: i64,
+    /// Digest of its pod template.
+    pub template_digest: String,
+    /// The commit that brought it, when it came from Git.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// Verdict of the analysis, when one stopped it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<MeasuredPhase>,
+    /// Name of the AnalysisRun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis_run: Option<String>,
+    /// Name of the metric that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// What was measured, in words.
+    pub evidence: String,
+    /// Index of the step it was stopped at.
+    pub step: i32,
+    /// Number of steps.
+    pub steps: i32,
+    /// Percent of traffic it had.
+    pub weight: i32,
+    /// When this attempt began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When the verdict fell.
+    pub at: Time,
+}
+
+/// What can stop a canary.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub enum FailureCause {
+    /// Verdict Failed of an analysis.
+    AnalysisFailed,
+    /// A person's `abort`.
+    AbortedByUser,
+}
+
+/// A content that failed: it is not rolled out again until it changes or somebody retries.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, JsonSchema)]
+pub struct Hold {
+    /// Digest of the pod template.
+    pub digest: String,
+    /// What stopped it.
+    pub reason: FailureCause,
+    /// Since when.
+    pub since: Time,
+    /// Id of the failure.
+    pub failure: String,
+    /// In words: what was measured then.
+    pub message: String,
+}
+
+/// A ReplicaSet that waits to be scaled down.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, JsonSchema)]
+pub struct ScaleDown {
+    /// Hash of the revision.
+    pub hash: String,
+    /// When it may be scaled down.
+    pub at: Time,
+}

@@ -2,6 +2,8 @@
 
 /// Where `deploy/` installs Tidegate.
 pub const SYSTEM_NAMESPACE: &str = "tidegate-system";
+/// Lease that says which replica acts.
+pub const LEASE: &str = "tidegate-leader";
 
 /// Field manager of objects applied from Git.
 pub const MANAGER_SYNC: &str = "tidegate-sync";

@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
+use super::leader::fence::NotLeading;
+
 /// Deadline of one call to the API server. A call that hangs must never hang a loop.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -27,6 +29,12 @@ pub enum Error {
     /// Something changed between look and act: look again.
     #[error("failed to {what}: it changed meanwhile")]
     Changed {
+        /// What was tried.
+        what: String,
+    },
+    /// This replica is not the leader, or not any more: the one that is does it.
+    #[error("failed to {what}: this replica is not the leader")]
+    NotLeading {
         /// What was tried.
         what: String,
     },
@@ -63,6 +71,7 @@ impl Error {
             },
             Self::Deadline { .. } => "deadline",
             Self::Changed { .. } => "changed",
+            Self::NotLeading { .. } => "not_leading",
             Self::Panicked { .. } => "panic",
             Self::Other { .. } => "other",
         }
@@ -88,6 +97,7 @@ pub fn status_code(error: &kube::Error) -> Option<u16> {
 pub async fn within<T>(what: &str, call: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
     match tokio::time::timeout(CALL_DEADLINE, call).await {
         Ok(Ok(value)) => Ok(value),
+        Ok(Err(kube::Error::Service(error))) if error.is::<NotLeading>() => Err(Error::NotLeading { what: what.to_owned() }),
         Ok(Err(source)) => Err(Error::Kube { what: what.to_owned(), source: Box::new(source) }),
         Err(_) => Err(Error::Deadline { what: what.to_owned() }),
     }

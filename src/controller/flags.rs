@@ -29,7 +29,15 @@ pub struct ControllerArgs {
     #[arg(long, env = "TIDEGATE_DATA_DIR", value_name = "FOLDER", default_value = "/var/lib/tidegate")]
     pub data_dir: PathBuf,
 
-    /// Look after this namespace only. Default: all
+    /// Act only while holding the Lease `tidegate-leader`, so that several replicas can run. Without it, see to it
+    /// yourself that there is exactly one
+    #[arg(
+        long, env = "TIDEGATE_LEADER_ELECT", value_name = "BOOL", action = ArgAction::Set,
+        num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true"
+    )]
+    pub leader_elect: bool,
+
+    /// Look after this namespace only, and hold the Lease there. Default: all, with the Lease in `tidegate-system`
     #[arg(long, env = "TIDEGATE_NAMESPACE", value_name = "NAMESPACE", value_parser = namespace)]
     pub namespace: Option<String>,
 
@@ -110,6 +118,7 @@ mod tests {
             log_format: LogFormat::Json,
             log_level: "info".to_owned(),
             data_dir: PathBuf::from("/var/lib/tidegate"),
+            leader_elect: true,
             namespace: None,
             insecure_git_http: false,
         }
@@ -121,7 +130,7 @@ mod tests {
         assert_eq!(parse(&[]).unwrap(), defaults());
         let all =
             ["--write-back=dry-run", "--metrics-address=:9090", "--log-format=text", "--log-level=info,tidegate::git=debug"];
-        let more = ["--data-dir", "/data", "--namespace", "shop", "--insecure-git-http"];
+        let more = ["--data-dir", "/data", "--namespace", "shop", "--insecure-git-http", "--leader-elect=false"];
         assert_eq!(
             parse(&[&all[..], &more[..]].concat()).unwrap(),
             ControllerArgs {
@@ -130,11 +139,13 @@ mod tests {
                 log_format: LogFormat::Text,
                 log_level: "info,tidegate::git=debug".to_owned(),
                 data_dir: PathBuf::from("/data"),
+                leader_elect: false,
                 namespace: Some("shop".to_owned()),
                 insecure_git_http: true,
             }
         );
         assert!(!parse(&["--insecure-git-http=false"]).unwrap().insecure_git_http);
+        assert!(parse(&["--leader-elect"]).unwrap().leader_elect);
     }
 
     /// Protects: a typing error stops the start with the flag's name, instead of a controller that does something else.
@@ -146,7 +157,7 @@ mod tests {
             ("--log-format=xml", "--log-format"),
             ("--log-level=tidegate=loud", "--log-level"),
             ("--namespace=Shop", "a namespace's name"),
-            ("--leader-elect", "--leader-elect"),
+            ("--leader-elect=maybe", "--leader-elect"),
         ] {
             let message = parse(&[flag]).unwrap_err();
             assert!(message.contains(part), "{flag}: {message}");
@@ -162,10 +173,18 @@ mod tests {
             .get_arguments()
             .filter_map(|arg| Some((arg.get_long()?.to_owned(), arg.get_env()?.to_string_lossy().into_owned())))
             .collect();
-        let wanted: Vec<(String, String)> =
-            ["write-back", "metrics-address", "log-format", "log-level", "data-dir", "namespace", "insecure-git-http"]
-                .map(|flag| (flag.to_owned(), format!("TIDEGATE_{}", flag.replace('-', "_").to_uppercase())))
-                .to_vec();
+        let wanted: Vec<(String, String)> = [
+            "write-back",
+            "metrics-address",
+            "log-format",
+            "log-level",
+            "data-dir",
+            "leader-elect",
+            "namespace",
+            "insecure-git-http",
+        ]
+        .map(|flag| (flag.to_owned(), format!("TIDEGATE_{}", flag.replace('-', "_").to_uppercase())))
+        .to_vec();
         assert_eq!(found, wanted);
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! One loop per kind; each pass reads what it needs from the API server itself, and the watches only say when to look.
 //! A pass that fails or panics is counted, logged, and tried again with backoff; it never takes another object with it.
+//! Of several replicas the leader acts ([`leader`]); the others watch and stand by.
 
 pub mod analysis;
 pub mod application;
 pub mod count;
 pub mod error;
 pub mod flags;
+pub mod leader;
 pub mod pass;
 pub mod rollout;
 pub mod serve;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::Api;
@@ -29,14 +32,49 @@ use tokio::net::TcpListener;
 use tokio::sync::watch as signal;
 
 use crate::analysis::provider::{Limits, Prometheus};
+use crate::api::names;
 use crate::git;
 use crate::sync::client::Cluster;
 use count::CountLayer;
 use flags::ControllerArgs;
+use leader::Leadership;
+use leader::election::Times;
+use leader::fence::FenceLayer;
+use leader::lease::Candidate;
 use telemetry::Metrics;
 
 /// How long the passes under way may take after a stop was asked for. Kubernetes kills after 30 s by default.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// The same where another replica waits: what is not done by then is cut, as by a crash, and the other one goes on with it.
+const HAND_OVER_AFTER: Duration = Duration::from_millis(800);
+
+/// Where the loops get the wall clock from.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The machine's wall clock.
+#[must_use]
+pub fn wall_clock() -> Clock {
+    #[expect(clippy::disallowed_methods, reason = "the one place where the loops read the clock")]
+    Arc::new(Timestamp::now)
+}
+
+/// What a context has from the process around it.
+#[expect(missing_debug_implementations, reason = "holds a clock, which is a function")]
+pub struct Surroundings {
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// May this replica act?
+    pub leadership: Leadership,
+    /// The wall clock.
+    pub clock: Clock,
+}
+
+impl Default for Surroundings {
+    /// The only replica, with the machine's clock.
+    fn default() -> Self {
+        Self { metrics: Arc::default(), leadership: Leadership::default(), clock: wall_clock() }
+    }
+}
 
 /// What every pass has at hand.
 #[expect(missing_debug_implementations, reason = "holds clients, whose debug output says nothing")]
@@ -47,6 +85,8 @@ pub struct Context {
     pub args: ControllerArgs,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// May this replica act? Writes to the API server are also held to it by the client's own [`FenceLayer`].
+    pub leadership: Leadership,
     /// What the probes are told.
     pub health: serve::Health,
     /// The metric servers.
@@ -59,17 +99,20 @@ pub struct Context {
     pub polls: application::source::Polls,
     /// Failures in a row per object, for backoff.
     pub failures: pass::Failures,
+    clock: Clock,
     recorder: Recorder,
     started: Instant,
 }
 
 impl Context {
-    /// A context over an API server.
+    /// A context over an API server, of the only replica.
     pub fn new(client: Client, args: ControllerArgs) -> anyhow::Result<Self> {
-        Self::with_metrics(client, args, Arc::default())
+        Self::within(client, args, Surroundings::default())
     }
 
-    fn with_metrics(client: Client, args: ControllerArgs, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+    /// A context over an API server. The client has a [`FenceLayer`] for the same leadership.
+    pub fn within(client: Client, args: ControllerArgs, surroundings: Surroundings) -> anyhow::Result<Self> {
+        let Surroundings { metrics, leadership, clock } = surroundings;
         let recorder = Recorder::new(client.clone(), Reporter { controller: "tidegate".to_owned(), instance: None });
         let prometheus = Prometheus::new(Limits::default()).context("failed to set up the client for metric servers")?;
         #[expect(clippy::disallowed_methods, reason = "the start of the process, for liveness only")]
@@ -82,6 +125,8 @@ impl Context {
             client,
             args,
             metrics,
+            leadership,
+            clock,
             health: serve::Health::default(),
             prometheus,
             failures: pass::Failures::default(),
@@ -93,8 +138,7 @@ impl Context {
     /// The wall clock, cut to microseconds: what is written to status reads back as the same value.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        #[expect(clippy::disallowed_methods, reason = "the one place where the loops read the clock")]
-        let now = Timestamp::now();
+        let now = (self.clock)();
         Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
 
@@ -143,12 +187,14 @@ impl Context {
 /// Runs the controller until SIGTERM or SIGINT.
 pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
     telemetry::start_logs(&args)?;
-    let metrics = Arc::new(Metrics::default());
-    let client = connect(&metrics).await?;
+    let leadership = if args.leader_elect { Leadership::standby() } else { Leadership::default() };
+    let surroundings = Surroundings { leadership: leadership.clone(), ..Surroundings::default() };
+    let client = connect(&surroundings).await?;
     let listener = TcpListener::bind(args.metrics_address)
         .await
         .with_context(|| format!("failed to listen on {} (--metrics-address)", args.metrics_address))?;
-    let ctx = Arc::new(Context::with_metrics(client, args, metrics)?);
+    let candidate = if args.leader_elect { Some(candidate(&args, &surroundings).await?) } else { None };
+    let ctx = Arc::new(Context::within(client, args, surroundings)?);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
     let (stop, stopped) = signal::channel(false);
     tokio::spawn(async move {
@@ -157,17 +203,42 @@ pub async fn run(args: ControllerArgs) -> anyhow::Result<()> {
         let _ = stop.send(true);
     });
     tokio::spawn(serve::heart(Arc::clone(&ctx)));
+    tokio::spawn(tell_terms(Arc::clone(&ctx)));
     let server = tokio::spawn(serve::serve(Arc::clone(&ctx), listener, asked(stopped.clone())));
+    let patience = if candidate.is_some() { HAND_OVER_AFTER } else { STOP_WITHIN };
+    let candidacy = candidate.map(|candidate| tokio::spawn(candidate.run()));
     let loops = watch::loops(&ctx, stopped.clone());
     tokio::select! {
         () = loops => {}
-        () = async { asked(stopped).await; tokio::time::sleep(STOP_WITHIN).await } => {
-            tracing::warn!("passes took longer than {} s to finish; stopping anyway", STOP_WITHIN.as_secs());
+        () = async { asked(stopped).await; tokio::time::sleep(patience).await } => {
+            tracing::warn!("passes took longer than {patience:?} to finish; stopping anyway");
         }
+    }
+    // In this order: nothing is begun any more, and then another replica may begin.
+    leadership.seal();
+    if let Some(candidacy) = candidacy {
+        candidacy.await.context("the leader election ended before the controller did")?;
     }
     server.abort();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Logs when this replica begins and ceases to act, and hands its Rollouts' metrics over.
+async fn tell_terms(ctx: Arc<Context>) {
+    let mut begins = std::pin::pin!(ctx.leadership.begins());
+    if ctx.leadership.holds() {
+        tracing::info!("acting alone: no leader is elected");
+        return;
+    }
+    tracing::info!("standing by");
+    while begins.next().await.is_some() {
+        let term = ctx.leadership.term();
+        tracing::info!(term, "leading");
+        ctx.leadership.over(term).await;
+        tracing::info!(term, "not leading any more; standing by");
+        ctx.metrics.forget_rollouts();
+    }
 }
 
 /// Resolves once a stop was asked for.
@@ -176,15 +247,35 @@ pub async fn asked(mut stopped: signal::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-async fn connect(metrics: &Arc<Metrics>) -> anyhow::Result<Client> {
-    let mut config = kube::Config::infer().await.context("failed to find the API server (in-cluster or KUBECONFIG)")?;
-    config.connect_timeout = Some(Duration::from_secs(5));
+async fn connect(surroundings: &Surroundings) -> anyhow::Result<Client> {
     // Longer than a watch may be silent; every other call has its own, shorter deadline.
-    config.read_timeout = Some(watch::WATCH_TIMEOUT + Duration::from_secs(15));
+    let config = config(watch::WATCH_TIMEOUT + Duration::from_secs(15)).await?;
+    let builder = ClientBuilder::try_from(config).context(NO_CLIENT)?;
+    let fence = FenceLayer(surroundings.leadership.clone());
+    Ok(builder.with_layer(&CountLayer(Arc::clone(&surroundings.metrics))).with_layer(&fence).build())
+}
+
+/// Takes part in the election for the Lease of what the flags let this controller look after.
+async fn candidate(args: &ControllerArgs, surroundings: &Surroundings) -> anyhow::Result<Candidate> {
+    let times = Times::DEFAULT;
+    let builder = ClientBuilder::try_from(config(times.call).await?).context(NO_CLIENT)?;
+    let client = builder.with_layer(&CountLayer(Arc::clone(&surroundings.metrics))).build();
+    let namespace = args.namespace.as_deref().unwrap_or(names::SYSTEM_NAMESPACE);
+    let clock = Arc::clone(&surroundings.clock);
+    let candidate = Candidate::new(client, namespace, times, surroundings.leadership.clone(), clock);
+    tracing::info!(namespace, lease = names::LEASE, identity = candidate.identity(), "taking part in the election");
+    Ok(candidate)
+}
+
+const NO_CLIENT: &str = "failed to set up the client for the API server";
+
+async fn config(read_timeout: Duration) -> anyhow::Result<kube::Config> {
+    let mut config = kube::Config::infer().await.context("failed to find the API server (in-cluster or KUBECONFIG)")?;
+    config.connect_timeout = Some(Duration::from_secs(5).min(read_timeout));
+    config.read_timeout = Some(read_timeout);
     // The client's own retries also repeat POSTs whose answer was lost. The next pass looks first instead.
     config.default_retry = false;
-    let builder = ClientBuilder::try_from(config).context("failed to set up the client for the API server")?;
-    Ok(builder.with_layer(&CountLayer(Arc::clone(metrics))).build())
+    Ok(config)
 }
 
 async fn wait_for_signal() {

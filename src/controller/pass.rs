@@ -1,6 +1,8 @@
 //! What is around every pass: a span, a stopwatch, a net for panics, and backoff. An object that fails again and again
-//! is looked at less and less often, and the others not at all less.
+//! is looked at less and less often, and the others not at all less. A standby begins no pass, and one that is under way
+//! when the leadership ends is cut.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, PoisonError};
@@ -48,17 +50,23 @@ pub async fn run(
     name: &str,
     pass: impl Future<Output = Result<Option<Timestamp>, Error>>,
 ) -> Action {
+    let term = ctx.leadership.term();
+    if !ctx.leadership.holds() {
+        // The loops look at everything when a term begins.
+        return Action::requeue(RESYNC);
+    }
     let span = tracing::info_span!("reconcile", kind, namespace, name);
     #[expect(clippy::disallowed_methods, reason = "a stopwatch")]
     let started = Instant::now();
     let result = async {
-        let result = AssertUnwindSafe(pass).catch_unwind().await.unwrap_or_else(|panic| {
-            let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let message = message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            Err(Error::Panicked { message })
-        });
+        let result = tokio::select! {
+            biased;
+            () = ctx.leadership.over(term) => Err(Error::NotLeading { what: "finish a pass".to_owned() }),
+            result = AssertUnwindSafe(pass).catch_unwind() => result.unwrap_or_else(|panic| Err(panicked(&*panic))),
+        };
         match &result {
             Err(error) if error.is_race() => tracing::debug!(%error, "looking again"),
+            Err(error @ Error::NotLeading { .. }) => tracing::info!(%error, "left to the leader"),
             Err(error) => tracing::warn!(%error, category = error.category(), "pass failed"),
             Ok(_) => {}
         }
@@ -73,11 +81,17 @@ pub async fn run(
             Action::requeue(until(ctx.now(), next))
         }
         Err(error) if error.is_race() => Action::requeue(RACE_PAUSE),
+        Err(Error::NotLeading { .. }) => Action::requeue(RESYNC),
         Err(_) => {
             let count = ctx.failures.count(kind, namespace, name);
             Action::requeue(BACKOFF.0.saturating_mul(1 << count.min(6).saturating_sub(1)).min(BACKOFF.1))
         }
     }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    Error::Panicked { message: message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default() }
 }
 
 /// The time until `next`, which is due at least this often.

@@ -56,6 +56,7 @@ pub async fn serve(
             "/metrics",
             get(move || async move {
                 let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                metrics.metrics.leader.set(i64::from(metrics.leadership.holds()));
                 ([(header::CONTENT_TYPE, kind)], metrics.metrics.text())
             }),
         )

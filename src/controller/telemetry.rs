@@ -108,6 +108,8 @@ pub struct Metrics {
     pub verdict_to_commit: Histogram,
     /// Length of one sync.
     pub sync_duration: Histogram,
+    /// 1 while this replica acts, 0 while it stands by.
+    pub leader: Gauge,
     memory: Gauge<f64, AtomicU64>,
 }
 
@@ -140,6 +142,7 @@ impl Default for Metrics {
             verdict_to_weight: seconds(),
             verdict_to_commit: seconds(),
             sync_duration: seconds(),
+            leader: Gauge::default(),
             memory: Gauge::default(),
         };
         metrics.register();
@@ -168,6 +171,7 @@ impl Metrics {
             self.verdict_to_commit.clone(),
         );
         registry.register("sync_duration_seconds", "Length of one sync", self.sync_duration.clone());
+        registry.register("leader", "1 while this replica acts, 0 while it stands by", self.leader.clone());
         registry.register("process_resident_memory_bytes", "Resident memory of the controller", self.memory.clone());
     }
 
@@ -190,6 +194,13 @@ impl Metrics {
         }
         self.step.remove(&labels);
         self.weight.remove(&labels);
+    }
+
+    /// Another replica looks after the Rollouts now, and has their series.
+    pub fn forget_rollouts(&self) {
+        self.phase.clear();
+        self.step.clear();
+        self.weight.clear();
     }
 
     /// A revision ended.

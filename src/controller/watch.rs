@@ -1,4 +1,5 @@
 //! When to look: watches on our kinds and on what their passes read. An event only names an object; the pass reads it.
+//! A standby watches, too, so that it can begin at once: everything is looked at when its term begins.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +62,7 @@ async fn application_loop(ctx: &Arc<Context>, controller: Controller<Application
             by_rollout.state().iter().filter(owns).map(|app| ObjectRef::from_obj(app.as_ref())).collect::<Vec<_>>()
         })
         .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
+        .reconcile_all_on(ctx.leadership.begins())
         .graceful_shutdown_on(asked(stopped))
         .run(
             |app, ctx| async move {
@@ -101,6 +103,7 @@ async fn rollout_loop(ctx: &Arc<Context>, controller: Controller<Rollout>, stopp
             who(&by_slice, slice.namespace(), |rollout| names_service(rollout, &name))
         })
         .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
+        .reconcile_all_on(ctx.leadership.begins())
         .graceful_shutdown_on(asked(stopped))
         .run(
             |rollout, ctx| async move {
@@ -117,6 +120,7 @@ async fn rollout_loop(ctx: &Arc<Context>, controller: Controller<Rollout>, stopp
 async fn run_loop(ctx: &Arc<Context>, controller: Controller<AnalysisRun>, stopped: signal::Receiver<bool>) {
     controller
         .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
+        .reconcile_all_on(ctx.leadership.begins())
         .graceful_shutdown_on(asked(stopped))
         .run(
             |run, ctx| async move {

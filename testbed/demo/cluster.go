@@ -161,7 +161,7 @@ type Pods struct {
 	}
 }
 
-// Memory samples how much memory the controller's process has, as the machine's kernel counts it.
+// Memory samples how much memory each of the controller's processes has, as the machine's kernel counts it.
 type Memory struct {
 	mu    sync.Mutex
 	peak  int64
@@ -169,29 +169,29 @@ type Memory struct {
 	count int
 }
 
-// watchMemory samples twice a second until the context ends.
+// watchMemory samples every replica twice a second until the context ends.
 func watchMemory(ctx context.Context, process int) *Memory {
 	m := &Memory{}
 	go func() {
-		id, pid := "", 0
+		var pids []int
 		for n := 0; ctx.Err() == nil; n++ {
-			// Another pod may have taken its place.
+			// Other pods may have taken their place.
 			switch {
 			case process != 0:
-				pid = process
-			case pid == 0 || n%20 == 0:
-				if found, err := controllerContainer(ctx); err == nil {
-					id = found
-				} else {
+				pids = []int{process}
+			case len(pids) == 0 || n%20 == 0:
+				ids, err := controllerContainers(ctx)
+				if err != nil {
 					m.note(0, err)
 				}
-				pid = processOf("/proc", id)
+				pids = nil
+				for _, id := range ids {
+					pids = append(pids, processOf("/proc", id))
+				}
 			}
-			kilobytes, err := residentOf("/proc", pid)
-			if err != nil {
-				pid = 0
+			if !m.sample("/proc", pids) {
+				pids = nil
 			}
-			m.note(kilobytes, err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(500 * time.Millisecond):
@@ -199,6 +199,17 @@ func watchMemory(ctx context.Context, process int) *Memory {
 		}
 	}()
 	return m
+}
+
+// sample notes every process's memory; false when one is gone.
+func (m *Memory) sample(proc string, pids []int) bool {
+	whole := true
+	for _, pid := range pids {
+		kilobytes, err := residentOf(proc, pid)
+		m.note(kilobytes, err)
+		whole = whole && err == nil
+	}
+	return whole
 }
 
 func (m *Memory) note(kilobytes int64, err error) {
@@ -212,7 +223,7 @@ func (m *Memory) note(kilobytes int64, err error) {
 	m.peak = max(m.peak, kilobytes)
 }
 
-// Peak is the largest sample, in megabytes of 1,000,000 bytes.
+// Peak is the largest sample of any process, in megabytes of 1,000,000 bytes.
 func (m *Memory) Peak() (float64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -222,21 +233,25 @@ func (m *Memory) Peak() (float64, error) {
 	return float64(m.peak) * 1024 / 1e6, nil
 }
 
-func controllerContainer(ctx context.Context) (string, error) {
+// controllerContainers names the container of each replica.
+func controllerContainers(ctx context.Context) ([]string, error) {
 	out, err := kubectl(ctx, "", "get", "pods", "-n", "tidegate-system", "-l", "app.kubernetes.io/name=tidegate",
 		"-o", "jsonpath={.items[*].status.containerStatuses[*].containerID}")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	ids := strings.Fields(out)
+	var ids []string
+	for _, name := range strings.Fields(out) {
+		_, id, ok := strings.Cut(name, "://")
+		if !ok || id == "" {
+			return nil, fmt.Errorf("its container has the id %q", name)
+		}
+		ids = append(ids, id)
+	}
 	if len(ids) == 0 {
-		return "", fmt.Errorf("namespace tidegate-system has no pod of it with a container")
+		return nil, fmt.Errorf("namespace tidegate-system has no pod of it with a container")
 	}
-	_, id, ok := strings.Cut(ids[0], "://")
-	if !ok || id == "" {
-		return "", fmt.Errorf("its container has the id %q", ids[0])
-	}
-	return id, nil
+	return ids, nil
 }
 
 // processOf finds the first process in a container's control group; 0 is none.

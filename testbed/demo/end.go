@@ -49,7 +49,7 @@ func (d *Demo) evidence() {
 	defer cancel()
 	for file, command := range map[string][]string{
 		"objects.yaml":   {"get", "rollouts,applications,analysisruns,httproutes,services,replicasets,pods", "-n", d.Namespace, "-o", "yaml"},
-		"controller.log": {"logs", "deployment/tidegate", "-n", "tidegate-system", "--tail", "500"},
+		"controller.log": {"logs", "-l", "app.kubernetes.io/name=tidegate", "--prefix", "-n", "tidegate-system", "--tail", "500"},
 		"events.txt":     {"get", "events", "-n", d.Namespace, "--sort-by", ".lastTimestamp"},
 	} {
 		text, err := kubectl(ctx, "", command...)

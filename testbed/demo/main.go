@@ -52,7 +52,7 @@ type Options struct {
 	Namespace, Manifests, Results string
 	Started                       time.Time
 	Keep                          bool
-	// Controller is who it is in the audit log, Process its process; 0: that of its pod.
+	// Controller is who it is in the audit log, Process its process; 0: those of its pods.
 	Controller string
 	Process    int
 }

@@ -91,6 +91,7 @@ func TestMemoryFromOutside(t *testing.T) {
 	for pid, files := range map[string][2]string{
 		"12": {"0::/system.slice\n", "VmRSS:\t 99 kB\n"},
 		"34": {"0::/kubepods/burstable/pod1/abcdef\n", "Name:\ttidegate\nVmHWM:\t 40000 kB\nVmRSS:\t   38912 kB\nRssAnon:\t 1 kB\n"},
+		"35": {"0::/kubepods/burstable/pod2/fedcba\n", "VmRSS:\t   39936 kB\n"},
 	} {
 		dir := filepath.Join(proc, pid)
 		if err := os.Mkdir(dir, 0o755); err != nil {
@@ -114,9 +115,11 @@ func TestMemoryFromOutside(t *testing.T) {
 	if _, err := m.Peak(); err == nil {
 		t.Error("what was never seen has a size")
 	}
-	m.note(38912, nil)
 	m.note(100, nil)
-	if peak, err := m.Peak(); err != nil || peak != 38912*1024/1e6 {
+	if !m.sample(proc, []int{processOf(proc, "fedcba"), pid}) || m.sample(proc, []int{pid, 99}) {
+		t.Error("both replicas are there, and no process 99")
+	}
+	if peak, err := m.Peak(); err != nil || peak != 39936*1024/1e6 {
 		t.Errorf("peak %v %v", peak, err)
 	}
 }

@@ -165,7 +165,7 @@ func (d *Demo) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	if d.Process == 0 {
-		if _, err := controllerContainer(ctx); err != nil {
+		if _, err := controllerContainers(ctx); err != nil {
 			return fmt.Errorf("Tidegate does not run in the cluster: %w", err)
 		}
 	}

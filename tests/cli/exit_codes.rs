@@ -154,7 +154,8 @@ fn the_controllers_binary() {
     let version = format!("tidegate {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(controller(&["version"]), (0, version, String::new()));
     assert_eq!(controller(&["crds"]), (0, tidegate::cli::crds::stream().unwrap(), String::new()));
-    for args in [&["--write-back=sometimes"][..], &["controller", "--metrics-address=nowhere"], &["controller", "--leader-elect"]]
+    for args in
+        [&["--write-back=sometimes"][..], &["controller", "--metrics-address=nowhere"], &["controller", "--leader-elect=both"]]
     {
         let (code, out, error) = controller(args);
         assert_eq!((code, out.as_str()), (2, ""), "{args:?}: {error}");

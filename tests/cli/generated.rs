@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use tidegate::api::names;
 use tidegate::cli::{crds, reference};
 
 /// The folder holds exactly these files.
@@ -104,14 +105,44 @@ fn rights_are_listed_one_by_one() {
     }
 }
 
-/// Protects: the pod passes Pod Security "restricted", has its probes and its limits, and never runs twice at once.
+/// Protects: a leader at any time. Two replicas that replace each other without a gap, on two nodes where there are two, kept
+/// through drains; each may hold the one Lease, here and by its name, and no other.
+#[test]
+fn two_replicas_and_their_lease() {
+    let objects = deployed();
+    let spec = &find(&objects, "Deployment", "tidegate")["spec"];
+    let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}});
+    assert_eq!((&spec["replicas"], &spec["strategy"]), (&json!(2), &rolling));
+    let pod = &spec["template"];
+    let spread = json!([{"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": spec["selector"]}]);
+    assert_eq!(pod["spec"]["topologySpreadConstraints"], spread);
+    let budget = json!({"maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow", "selector": spec["selector"]});
+    assert_eq!(find(&objects, "PodDisruptionBudget", "tidegate")["spec"], budget);
+    let leases: Vec<&Value> = objects.iter().filter(|object| object.to_string().contains("coordination.k8s.io")).collect();
+    let lease = |verbs: Value, names: Value| {
+        let mut rule = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs});
+        if !names.is_null() {
+            rule["resourceNames"] = names;
+        }
+        rule
+    };
+    let rules = json!([lease(json!(["create"]), Value::Null), lease(json!(["get", "patch"]), json!([names::LEASE]))]);
+    let found: Vec<(&Value, &Value, &Value)> =
+        leases.iter().map(|role| (&role["kind"], &role["metadata"]["namespace"], &role["rules"])).collect();
+    assert_eq!(found, [(&json!("Role"), &json!(names::SYSTEM_NAMESPACE), &rules)]);
+    let binding = find(&objects, "RoleBinding", "tidegate-leader");
+    let account = json!([{"kind": "ServiceAccount", "name": "tidegate", "namespace": "tidegate-system"}]);
+    assert_eq!((&binding["metadata"]["namespace"], &binding["subjects"]), (&json!("tidegate-system"), &account));
+}
+
+/// Protects: the pod passes Pod Security "restricted", has its probes and its limits.
 #[test]
 fn the_pod_is_restricted() {
     let objects = deployed();
     let labels = &find(&objects, "Namespace", "tidegate-system")["metadata"]["labels"];
     assert_eq!(labels["pod-security.kubernetes.io/enforce"], "restricted");
     let spec = &find(&objects, "Deployment", "tidegate")["spec"];
-    assert_eq!((&spec["replicas"], &spec["strategy"]), (&json!(1), &json!({"type": "Recreate"})));
     let pod = &spec["template"]["spec"];
     let user = json!({"runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}});
     assert_eq!(pod["securityContext"], user);

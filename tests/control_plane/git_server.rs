@@ -489,6 +489,7 @@ async fn context(admin: &Client, namespace: &str, tap: &Tap, data: &Path, write_
         log_format: LogFormat::Json,
         log_level: "trace".to_owned(),
         data_dir: data.to_owned(),
+        leader_elect: false,
         namespace: Some(namespace.to_owned()),
         insecure_git_http: true,
     };

@@ -57,6 +57,8 @@ pub struct Branch {
     pub path: RepoPath,
     /// Which version of which Secret `access` is from; none for anonymous access.
     pub secret: Option<String>,
+    /// The term of leadership in which it was opened.
+    term: u64,
 }
 
 /// Opens the Application's branch with the given Secret; without one, anonymously.
@@ -79,7 +81,7 @@ pub async fn open(ctx: &Context, app: &Application, secret: Option<&SecretRef>) 
             Err(problem) => return Ok(Err(problem)),
         },
     };
-    Ok(Ok(Branch { mirror: ctx.git.mirror(&url), access: Arc::new(access), name, path, secret }))
+    Ok(Ok(Branch { mirror: ctx.git.mirror(&url), access: Arc::new(access), name, path, secret, term: ctx.leadership.term() }))
 }
 
 /// What a Secret opens, and which version of which Secret it was.
@@ -156,11 +158,13 @@ struct Seen {
     uid: Option<String>,
     generation: Option<i64>,
     secret: Option<String>,
+    /// While another replica was the leader, it may have deployed a newer tip than the one known here.
+    term: u64,
 }
 
 impl Seen {
     fn of(app: &Application, branch: &Branch) -> Self {
-        Self { uid: app.uid(), generation: app.metadata.generation, secret: branch.secret.clone() }
+        Self { uid: app.uid(), generation: app.metadata.generation, secret: branch.secret.clone(), term: branch.term }
     }
 }
 

@@ -387,9 +387,12 @@ fn jitter(ctx: &Context) -> f64 {
 }
 
 async fn send(ctx: &Context, job: &Arc<Job>, head: CommitId, commit: CommitId) -> Result<Result<(), PushError>, Error> {
-    let pushing = Arc::clone(job);
-    let sent = blocking("push", move || pushing.branch.mirror.push(&pushing.branch.access, &pushing.branch.name, &head, &commit))
-        .await?;
+    let (pushing, leadership) = (Arc::clone(job), ctx.leadership.clone());
+    let push = move || {
+        let Branch { mirror, access, name, .. } = &pushing.branch;
+        mirror.push_while(access, name, &head, &commit, &|| leadership.holds())
+    };
+    let sent = blocking("push", push).await?;
     ctx.metrics.git("push", if sent.is_ok() { "done" } else { "failed" });
     Ok(sent)
 }

@@ -39,11 +39,27 @@ impl Mirror {
     /// # Errors
     /// [`PushError`]; after [`PushError::AnswerLost`] the commit may be on the branch.
     pub fn push(&self, access: &Arc<Access>, branch: &BranchName, expected: &CommitId, new: &CommitId) -> Result<(), PushError> {
+        self.push_while(access, branch, expected, new, &|| true)
+    }
+
+    /// Like [`Self::push`], unless `may` says no just before anything would be sent: then it is as if the branch had moved,
+    /// and whoever may push looks at it anew.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn push_while(
+        &self,
+        access: &Arc<Access>,
+        branch: &BranchName,
+        expected: &CommitId,
+        new: &CommitId,
+        may: &dyn Fn() -> bool,
+    ) -> Result<(), PushError> {
         let _guard = self.lock();
         let repository = self.repository()?;
         let exchange = Exchange::new(&self.url, access, self.limits)?;
         let learned = RefCell::new(Learned::default());
-        let outcome = transport::with(&exchange, || send(&repository, &learned, branch, expected, new));
+        let outcome = transport::with(&exchange, || send(&repository, &learned, (branch, expected, new), may));
         judge(&exchange, &learned.into_inner(), outcome)
     }
 }
@@ -51,9 +67,8 @@ impl Mirror {
 fn send(
     repository: &Repository,
     learned: &RefCell<Learned>,
-    branch: &BranchName,
-    expected: &CommitId,
-    new: &CommitId,
+    (branch, expected, new): (&BranchName, &CommitId, &CommitId),
+    may: &dyn Fn() -> bool,
 ) -> Result<(), Stopped> {
     let expected = oid(expected.as_bytes()).map_err(|error| Stopped::Mirror(error.into()))?;
     let new = oid(new.as_bytes()).map_err(|error| Stopped::Mirror(error.into()))?;
@@ -64,8 +79,9 @@ fn send(
         let only_ours = matches!(updates, [update] if update.dst_refname_bytes() == reference.as_bytes()
             && update.src() == expected
             && update.dst() == new);
-        learned.borrow_mut().moved = !only_ours;
-        if only_ours { Ok(()) } else { Err(git2::Error::from_str("the branch is not where it was expected")) }
+        let goes = only_ours && may();
+        learned.borrow_mut().moved = !goes;
+        if goes { Ok(()) } else { Err(git2::Error::from_str("the branch is not where it was expected")) }
     });
     callbacks.push_update_reference(|name, status| {
         if name == reference {

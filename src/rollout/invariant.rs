@@ -1,15 +1,20 @@
 //! What must hold in every state the cluster can be seen in. Judges states, not plans, and is built from none of the
 //! engine's code: it would otherwise repeat the engine's mistakes.
 //!
-//! The numbers are those of the project's list of invariants (docs/safety.md).
+//! The numbers are those of the project's list of invariants (docs/safety.md). `traffic` reads off routes and Services who
+//! may be getting requests, `capacity` judges pods and selectors, `record` judges what the status says.
+
+mod capacity;
+mod record;
+mod traffic;
 
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::observed::Observed;
 use super::spec::{Step, ValidatedRollout};
-use crate::api::analysis::RunPhase;
 
 /// A broken invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,26 +38,65 @@ pub struct State<'a> {
     pub rollout: &'a ValidatedRollout,
     /// The cluster.
     pub cluster: &'a Observed,
+    /// Every version of every route that a gateway may be serving. Without it, the present ones are taken.
+    pub serving: &'a [Value],
+    /// For how long the present step has been paused, by a clock that nobody sets; none when that is not known.
+    pub paused_for: Option<Duration>,
 }
 
-/// Largest canary percentage over all rules of all routes that name both Services, and whether all sums are 100.
-fn canary_share(state: State<'_>) -> (i64, bool) {
-    let (mut largest, mut sums) = (0, true);
-    for route in state.cluster.routes.iter().filter_map(|(_, route)| route.as_ref()) {
-        let none = Vec::new();
-        for rule in route.pointer("/spec/rules").and_then(Value::as_array).unwrap_or(&none) {
-            let weight = |name: &str| {
-                let backends = rule.get("backendRefs").and_then(Value::as_array)?;
-                let backend = backends.iter().find(|b| b.get("name").and_then(Value::as_str) == Some(name))?;
-                Some(backend.get("weight").and_then(Value::as_i64).unwrap_or(1))
-            };
-            if let (Some(canary), Some(stable)) = (weight(&state.rollout.canary_service), weight(&state.rollout.stable_service)) {
-                sums &= canary + stable == 100 && (0..=100).contains(&canary);
-                largest = largest.max(if canary + stable == 0 { 0 } else { canary * 100 / (canary + stable) });
-            }
-        }
+impl<'a> State<'a> {
+    /// A state of which no more is known than an observer sees.
+    #[must_use]
+    pub fn seen(rollout: &'a ValidatedRollout, cluster: &'a Observed) -> Self {
+        Self { rollout, cluster, serving: &[], paused_for: None }
     }
-    (largest, sums)
+}
+
+/// Who changed a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// The engine, which saw the state as it was before.
+    Engine,
+    /// The engine, on an older look: a stale read, or a controller that stood still while another one acted. What it does
+    /// must not hurt; that it does not fit the latest state is no fault.
+    Late,
+    /// The engine, on a look from before somebody else changed routes, Services or ReplicaSets. No test of one object can
+    /// see a change of another.
+    Overtaken,
+    /// Anybody else. What others do is not ours to answer for, but what we make of it is.
+    Other,
+}
+
+/// What an actor who did not see the latest state has to answer for all the same.
+const FENCED: &[u8] = &[1, 4, 5, 8, 12, 13, 24];
+/// The same when others changed things meanwhile: the record is compared and swapped whatever happens.
+const RECORDED: &[u8] = &[8, 12, 13];
+
+/// Checks what one effect, or one event in the cluster, made of a state.
+#[must_use]
+pub fn check(before: State<'_>, after: State<'_>, actor: Actor) -> Vec<Violation> {
+    let mut found = Findings::default();
+    if actor != Actor::Other {
+        weight_rose(before, after, &mut found);
+        capacity::check(before, after, &mut found);
+    }
+    record::check(before, after, &mut found);
+    let answers_for = |number: u8| match actor {
+        Actor::Engine | Actor::Other => true,
+        Actor::Late => FENCED.contains(&number),
+        Actor::Overtaken => RECORDED.contains(&number),
+    };
+    found.0.retain(|violation| answers_for(violation.number));
+    found.0
+}
+
+#[derive(Default)]
+struct Findings(Vec<Violation>);
+
+impl Findings {
+    fn say(&mut self, number: u8, what: String) {
+        self.0.push(Violation { number, what });
+    }
 }
 
 fn wanted(state: State<'_>, hash: &str) -> i32 {
@@ -63,6 +107,7 @@ fn ready(state: State<'_>, hash: &str) -> i32 {
     state.cluster.replica_sets.iter().filter(|set| set.hash == hash).map(|set| set.ready).sum()
 }
 
+/// The hash in the selector of the stable (or the canary) Service.
 fn selector(state: State<'_>, stable: bool) -> Option<&str> {
     let service = if stable { &state.cluster.stable_service } else { &state.cluster.canary_service };
     service.as_ref().and_then(|service| service.hash.as_deref())
@@ -72,13 +117,17 @@ fn held(state: State<'_>) -> bool {
     state.rollout.status.holds.iter().any(|hold| hold.digest == state.rollout.digest)
 }
 
-/// The weight of the recorded step: that of the last `setWeight` up to it; 100 once all steps are recorded as passed.
-fn permitted(state: State<'_>) -> i64 {
-    let status = &state.rollout.status;
-    if status.promoting.is_some() {
-        return 100;
-    }
-    let at = status.current_step_index.unwrap_or(0);
+fn stable_hash(state: State<'_>) -> Option<&str> {
+    state.rollout.status.stable.as_ref().map(|stable| stable.hash.as_str())
+}
+
+/// How many pods a share of the traffic needs.
+fn pods_for(state: State<'_>, share: i64) -> i64 {
+    (share * i64::from(state.rollout.replicas) + 99) / 100
+}
+
+/// The weight of a step: that of the last `setWeight` up to it; 100 once all steps are passed.
+fn weight_of_step(state: State<'_>, at: i32) -> i64 {
     let mut weight = 0;
     for (index, step) in (0_i32..).zip(&state.rollout.steps) {
         if index > at {
@@ -91,119 +140,39 @@ fn permitted(state: State<'_>) -> i64 {
     if usize::try_from(at).is_ok_and(|at| at >= state.rollout.steps.len()) { 100 } else { weight }
 }
 
-/// Checks what one effect, or one event in the cluster, made of a state. `ours` says that it was an effect of the engine:
-/// what other people do to a route or a ReplicaSet is not ours to answer for, but what we make of it is.
-#[must_use]
-pub fn check(before: State<'_>, after: State<'_>, ours: bool) -> Vec<Violation> {
-    let mut found = Vec::new();
-    let mut say = |number, what: String| found.push(Violation { number, what });
-    let (weight_before, _) = canary_share(before);
-    let (weight, sums) = canary_share(after);
+/// The weight that the recorded step permits.
+fn permitted(state: State<'_>) -> i64 {
+    let status = &state.rollout.status;
+    if status.promoting.is_some() {
+        return 100;
+    }
+    weight_of_step(state, status.current_step_index.unwrap_or(0))
+}
+
+/// Invariants 1, 2, 3 and 24: more traffic for the canary.
+fn weight_rose(before: State<'_>, after: State<'_>, found: &mut Findings) {
+    let (old, new) = (traffic::live(before), traffic::live(after));
+    if old != new && !new.sums_to_100 {
+        found.say(2, "weights of a rule do not sum to 100".to_owned());
+    }
+    let weight = new.canary;
+    let rose = traffic::a_rule_rose(before, after);
+    if !rose {
+        return;
+    }
     let status = &after.rollout.status;
-    let stable = status.stable.as_ref().map(|stable| stable.hash.clone());
-
-    if ours && weight > weight_before {
-        if weight > permitted(after) {
-            say(1, format!("weight rose to {weight} while the recorded step permits {}", permitted(after)));
-        }
-        if status.promoting.is_none() && held(after) {
-            say(24, format!("weight rose to {weight} for content that is held"));
-        }
-        let behind = selector(after, false).unwrap_or("").to_owned();
-        let needed = (weight * i64::from(after.rollout.replicas) + 99) / 100;
-        if i64::from(ready(after, &behind)) < needed {
-            say(3, format!("weight rose to {weight} with {} of {needed} ready canary pods", ready(after, &behind)));
-        }
-        if stable.as_deref() != Some(&behind) && after.rollout.hash != behind {
-            say(24, format!("weight rose to {weight} for revision {behind}, which the spec does not ask for"));
-        }
+    if weight > permitted(after) {
+        found.say(1, format!("weight rose to {weight} while the recorded step permits {}", permitted(after)));
     }
-    if ours && weight != weight_before && !sums {
-        say(2, "weights of a rule do not sum to 100".to_owned());
+    if status.promoting.is_none() && held(after) {
+        found.say(24, format!("weight rose to {weight} for content that is held"));
     }
-    if ours {
-        for number_and_what in capacity(before, after, weight) {
-            say(number_and_what.0, number_and_what.1);
-        }
+    let behind = selector(after, false).unwrap_or("");
+    let needed = pods_for(after, weight);
+    if i64::from(ready(after, behind)) < needed {
+        found.say(3, format!("weight rose to {weight} with {} of {needed} ready canary pods", ready(after, behind)));
     }
-    for number_and_what in records(before, after) {
-        say(number_and_what.0, number_and_what.1);
+    if stable_hash(after) != Some(behind) && after.rollout.hash != behind {
+        found.say(24, format!("weight rose to {weight} for revision {behind}, which the spec does not ask for"));
     }
-    found
-}
-
-/// Invariants 4 to 6: pods that carry traffic, or may have to.
-fn capacity(before: State<'_>, after: State<'_>, weight: i64) -> Vec<(u8, String)> {
-    let mut found = Vec::new();
-    let hashes: Vec<&str> = before.cluster.replica_sets.iter().map(|set| set.hash.as_str()).collect();
-    for hash in hashes {
-        let (from, to) = (wanted(before, hash), wanted(after, hash));
-        if to >= from {
-            continue;
-        }
-        let stable = after.rollout.status.stable.as_ref().is_some_and(|stable| stable.hash == hash);
-        if stable && to < after.rollout.replicas {
-            found.push((4, format!("stable {hash} was scaled to {to} of {}", after.rollout.replicas)));
-        }
-        for service in [true, false] {
-            if to == 0 && selector(after, service) == Some(hash) && after.rollout.replicas > 0 && (service || weight > 0) {
-                found.push((5, format!("{hash} was scaled to 0 while a Service with traffic points at it")));
-            }
-        }
-        let verified = after.rollout.status.weights.as_ref().is_some_and(|weights| weights.verified);
-        if held(after) && hash == after.rollout.hash && !stable && (weight > 0 || !verified) {
-            found.push((6, format!("the aborted canary was scaled down at weight {weight}, verified {verified}")));
-        }
-    }
-    let target = after.rollout.hash.as_str();
-    let is_stable = after.rollout.status.stable.as_ref().is_some_and(|stable| stable.hash == target);
-    if held(after) && !is_stable && wanted(after, target) > wanted(before, target) && after.rollout.status.promoting.is_none() {
-        found.push((6, "a held canary grew".to_owned()));
-    }
-    found
-}
-
-/// Invariants 8, 10, 12: what the record may say after what it said.
-fn records(before: State<'_>, after: State<'_>) -> Vec<(u8, String)> {
-    let mut found = Vec::new();
-    let (old, new) = (&before.rollout.status, &after.rollout.status);
-    let hash = |status: &crate::api::rollout::RolloutStatus| status.stable.as_ref().map(|stable| stable.hash.clone());
-    if hash(old).is_some() && hash(old) != hash(new) {
-        let promoted = old.promoting.as_ref().map(|promoting| promoting.hash.clone());
-        if hash(new) != promoted {
-            found.push((8, format!("stable became {:?} without a recorded promotion ({promoted:?})", hash(new))));
-        }
-    }
-    let same_attempt =
-        old.canary.as_ref().map(|c| c.revision) == new.canary.as_ref().map(|c| c.revision) && old.attempt == new.attempt;
-    if same_attempt && new.canary.is_some() {
-        if new.current_step_index < old.current_step_index {
-            found.push((12, format!("the step went back from {:?} to {:?}", old.current_step_index, new.current_step_index)));
-        }
-        let asked = new.requests.first().map(|answer| &answer.id) != old.requests.first().map(|answer| &answer.id);
-        let advanced = new.current_step_index > old.current_step_index || (new.promoting.is_some() && old.promoting.is_none());
-        if advanced && !asked && old.canary.is_some() && !new.promote_full {
-            found.extend(evidence(before, old.canary.as_ref().map_or(0, |canary| canary.revision), old.attempt.unwrap_or(1)));
-        }
-    }
-    found
-}
-
-/// No step is left while an analysis of this revision and attempt failed or has no verdict it needs.
-fn evidence(state: State<'_>, revision: i64, attempt: i32) -> Vec<(u8, String)> {
-    let of = |run: &&super::observed::Run| {
-        run.subject.revision == revision && run.subject.attempt == attempt && run.subject.rollout_uid == state.rollout.uid
-    };
-    let index = state.rollout.status.current_step_index;
-    let mut found = Vec::new();
-    for run in state.cluster.runs.iter().filter(of) {
-        let phase = run.status.phase;
-        if matches!(phase, RunPhase::Failed | RunPhase::Error | RunPhase::Inconclusive) && run.subject.step.is_none() {
-            found.push((10, format!("a step was left while the background analysis was {phase:?}")));
-        }
-        if run.subject.step.is_some() && run.subject.step == index && phase != RunPhase::Successful {
-            found.push((10, format!("an analysis step was left while its run was {phase:?}")));
-        }
-    }
-    found
 }

@@ -17,6 +17,7 @@ pub mod invariant;
 pub mod notes;
 pub mod objects;
 pub mod observed;
+pub mod patches;
 pub mod spec;
 
 pub use decide::{Decision, decide};

@@ -9,7 +9,7 @@ use crate::api::analysis::{AnalysisRunStatus, Metric, RunPhase, Subject};
 use crate::traffic::gateway::Gateway;
 
 /// Everything the decision may know of the world.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Observed {
     /// The wall clock, cut to microseconds so that it survives the way through status.
     pub now: Timestamp,

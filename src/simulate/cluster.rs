@@ -1,21 +1,21 @@
-//! The model.
+//! What the API server holds, and what an observer sees of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::api::Time;
-use crate::api::analysis::{AnalysisRunStatus, Metric, MetricResult, RunPhase};
-use crate::api::rollout::Rollout;
+use crate::api::analysis::Metric;
+use crate::api::names;
+use crate::api::rollout::{PauseReason, Rollout};
 use crate::manifest::digest;
-use crate::rollout::effect::Effect;
-use crate::rollout::invariant::{self, State, Violation};
 use crate::rollout::observed::{Observed, ReplicaSet, Run, Service, TemplateCheck};
 use crate::rollout::spec::{self, SpecError, ValidatedRollout};
-use crate::rollout::{Decision, decide};
 use crate::traffic::gateway::Gateway;
+
+/// How far back a stale look may reach.
+const REMEMBERED: usize = 60;
 
 /// How the model's world behaves.
 #[derive(Clone, Debug)]
@@ -24,74 +24,195 @@ pub struct World {
     pub pods_start_in: Duration,
     /// Revisions (by image) whose pods never become ready.
     pub never_ready: Vec<String>,
-    /// How long the gateway takes to confirm a change; none: it is silent.
+    /// Revisions (by image) of which only so many pods become ready.
+    pub at_most: BTreeMap<String, usize>,
+    /// How long a gateway takes to confirm a change; none: it is silent.
     pub gateway_answers_in: Option<Duration>,
+    /// The same for single routes by name, where they differ.
+    pub gateways: BTreeMap<String, Option<Duration>>,
+    /// How long the endpoints of a Service take to follow its selector.
+    pub endpoints_follow_in: Duration,
+    /// Kinds of objects whose writes are refused.
+    pub refused: Vec<Kind>,
 }
 
 impl Default for World {
     fn default() -> Self {
-        Self { pods_start_in: Duration::from_secs(2), never_ready: Vec::new(), gateway_answers_in: Some(Duration::from_secs(1)) }
+        Self {
+            pods_start_in: Duration::from_secs(2),
+            never_ready: Vec::new(),
+            at_most: BTreeMap::new(),
+            gateway_answers_in: Some(Duration::from_secs(1)),
+            gateways: BTreeMap::new(),
+            endpoints_follow_in: Duration::ZERO,
+            refused: Vec::new(),
+        }
     }
+}
+
+/// Kinds of objects, as far as reads of them can be stale and writes refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The Rollout itself.
+    Rollout,
+    /// ReplicaSets and their pods.
+    ReplicaSets,
+    /// Services and their endpoints.
+    Services,
+    /// Routes and what gateways say of them.
+    Routes,
+    /// AnalysisRuns.
+    Runs,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Rollout, Self::ReplicaSets, Self::Services, Self::Routes, Self::Runs];
+}
+
+/// How often something was written that must not be written twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// ReplicaSets created, by name.
+    pub sets_created: BTreeMap<String, u32>,
+    /// ReplicaSets deleted, by name.
+    pub sets_deleted: BTreeMap<String, u32>,
+    /// AnalysisRuns created, by name.
+    pub runs_created: BTreeMap<String, u32>,
+    /// AnalysisRuns deleted, by name.
+    pub runs_deleted: BTreeMap<String, u32>,
+}
+
+/// What an observer gets in one moment: the Rollout and everything around it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// The Rollout.
+    pub rollout: Rollout,
+    /// The cluster.
+    pub seen: Observed,
 }
 
 /// One Rollout and the objects around it.
 #[derive(Clone, Debug)]
 pub struct Cluster {
-    /// The clock.
+    /// The wall clock, which people set.
     pub now: Timestamp,
+    /// Time since the model began, which nobody sets.
+    pub(super) uptime: Duration,
     /// How the world behaves.
     pub world: World,
-    /// The Rollout, as the API server holds it.
+    /// The Rollout, as the API server holds it. Changed through [`Cluster::edit`] and by effects only.
     pub rollout: Rollout,
-    /// Metrics of the background analysis, when the Rollout has one.
+    /// Metrics of the analyses.
     pub metrics: Vec<Metric>,
-    sets: Vec<Set>,
-    selectors: BTreeMap<String, Option<String>>,
-    route: Option<Value>,
-    route_changed: Timestamp,
-    runs: Vec<Run>,
-    created: u64,
+    pub(super) sets: Vec<Set>,
+    pub(super) services: BTreeMap<String, ServiceObject>,
+    pub(super) routes: BTreeMap<String, Route>,
+    pub(super) runs: Vec<Run>,
+    pub(super) version: u64,
+    /// What was created and deleted so far.
+    pub counts: Counts,
+    /// Earlier snapshots, for stale looks; kept only where a script has such.
+    pub(super) remembers: bool,
+    past: VecDeque<(Duration, Snapshot)>,
+    /// When somebody else last changed routes, Services or ReplicaSets.
+    pub(super) meddled: Option<Duration>,
+    /// The step that pauses, by revision, attempt and index, and since when by the model's own time; none where the
+    /// controller's clock was set in between.
+    paused: Option<((i64, i32, i32), Option<Duration>)>,
+    clock_was_set: bool,
     /// Everything that was applied, in words, since it was last taken.
     pub log: Vec<String>,
 }
 
+/// A ReplicaSet: its object, and its pods.
 #[derive(Clone, Debug)]
-struct Set {
-    seen: ReplicaSet,
-    image: String,
+pub(super) struct Set {
+    /// Metadata and `spec.replicas`, as patches see them.
+    pub object: Value,
+    pub hash: String,
+    pub image: String,
     /// When each pod was started.
-    pods: Vec<Timestamp>,
+    pub pods: Vec<Duration>,
 }
 
-/// Why the model's API server refused an effect.
-pub type Refusal = String;
+impl Set {
+    pub(super) fn name(&self) -> &str {
+        self.object["metadata"]["name"].as_str().unwrap_or("")
+    }
+
+    pub(super) fn wanted(&self) -> i32 {
+        self.object["spec"]["replicas"].as_i64().and_then(|wanted| i32::try_from(wanted).ok()).unwrap_or(0)
+    }
+}
+
+/// A Service: its object, and how its endpoints follow.
+#[derive(Clone, Debug)]
+pub(super) struct ServiceObject {
+    pub object: Value,
+    /// When its selector last moved, and from where.
+    pub moved: Option<(Duration, Option<String>)>,
+}
+
+impl ServiceObject {
+    pub(super) fn hash(&self) -> Option<String> {
+        self.object["spec"]["selector"].get(names::POD_TEMPLATE_HASH).and_then(Value::as_str).map(str::to_owned)
+    }
+}
+
+/// A route: its object, and what its gateway has of it.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    pub object: Value,
+    /// When its spec was last written.
+    pub written: Duration,
+    /// Its object when the gateway last confirmed it.
+    pub confirmed: Value,
+}
 
 impl Cluster {
-    /// A cluster with the Rollout, its Services and its route, and nothing else.
+    /// A cluster with the Rollout, its Services and its routes, and nothing else.
     #[must_use]
     pub fn new(mut rollout: Rollout, now: Timestamp) -> Self {
-        let canary = rollout.spec.strategy.canary.clone();
         rollout.metadata.uid.get_or_insert("rollout-uid".to_owned());
         rollout.metadata.generation.get_or_insert(1);
-        let names = [canary.stable_service.clone(), canary.canary_service.clone()];
-        let route = json!({
-            "metadata": {"name": "web", "namespace": rollout.metadata.namespace, "uid": "route-uid", "generation": 1},
-            "spec": {"parentRefs": [{"name": "gateway"}], "rules": [{"backendRefs": [
-                {"name": names[0], "port": 80, "weight": 100}, {"name": names[1], "port": 80, "weight": 0}]}]}
-        });
-        Self {
+        rollout.metadata.resource_version.get_or_insert("1".to_owned());
+        let canary = rollout.spec.strategy.canary.clone();
+        let mut cluster = Self {
             now,
+            uptime: Duration::ZERO,
             world: World::default(),
             rollout,
             metrics: Vec::new(),
             sets: Vec::new(),
-            selectors: names.into_iter().map(|name| (name, None)).collect(),
-            route: Some(route),
-            route_changed: now,
+            services: BTreeMap::new(),
+            routes: BTreeMap::new(),
             runs: Vec::new(),
-            created: 0,
+            version: 1,
+            counts: Counts::default(),
+            remembers: false,
+            past: VecDeque::new(),
+            meddled: None,
+            paused: None,
+            clock_was_set: false,
             log: Vec::new(),
+        };
+        for name in [&canary.stable_service, &canary.canary_service] {
+            cluster.create_service(name);
         }
+        for route in &canary.traffic_routing.gateway_api.http_routes {
+            cluster.create_route(&route.name, 1);
+        }
+        cluster
+    }
+
+    pub(super) fn next_version(&mut self) -> u64 {
+        self.version += 1;
+        self.version
+    }
+
+    pub(super) fn namespace(&self) -> String {
+        self.rollout.metadata.namespace.clone().unwrap_or_default()
     }
 
     /// The Rollout as the engine reads it.
@@ -99,21 +220,70 @@ impl Cluster {
         spec::validate(&self.rollout)
     }
 
-    /// The snapshot that an observer takes now.
+    /// What an observer gets now.
+    #[must_use]
+    pub fn look(&self) -> Snapshot {
+        Snapshot { rollout: self.rollout.clone(), seen: self.observe() }
+    }
+
+    /// What an observer gets whose reads of some kinds are older than now.
+    #[must_use]
+    pub fn look_back(&self, ages: &BTreeMap<Kind, Duration>) -> Snapshot {
+        let mut snapshot = self.look();
+        for (kind, age) in ages {
+            let then = self.uptime.saturating_sub(*age);
+            let Some((_, past)) = self.past.iter().rev().find(|(at, _)| *at <= then).or_else(|| self.past.front()) else {
+                continue;
+            };
+            // `now` is always that of the observer: it reads its clock, not the API server's cache.
+            let Observed {
+                now: _,
+                replica_sets,
+                stable_service,
+                canary_service,
+                routes,
+                gateways,
+                runs,
+                background: _,
+                step_metrics: _,
+                template,
+            } = past.seen.clone();
+            match kind {
+                Kind::Rollout => snapshot.rollout = past.rollout.clone(),
+                Kind::ReplicaSets => (snapshot.seen.replica_sets, snapshot.seen.template) = (replica_sets, template),
+                Kind::Services => {
+                    (snapshot.seen.stable_service, snapshot.seen.canary_service) = (stable_service, canary_service);
+                }
+                Kind::Routes => (snapshot.seen.routes, snapshot.seen.gateways) = (routes, gateways),
+                Kind::Runs => snapshot.seen.runs = runs,
+            }
+        }
+        snapshot
+    }
+
+    /// Another number whenever something that an observer can see changed: what a watch would report.
+    pub(super) fn fingerprint(&self) -> Vec<u64> {
+        let pods = self.sets.iter().map(|set| u64::try_from(self.ready_pods(set)).unwrap_or(u64::MAX));
+        let gateways = self.routes.values().map(|route| route.confirmed["metadata"]["generation"].as_u64().unwrap_or(0));
+        let endpoints = self.services.values().map(|service| u64::from(self.endpoints_follow(service)));
+        pods.chain(gateways).chain(endpoints).chain([self.version]).collect()
+    }
+
+    /// The cluster as it is now.
     #[must_use]
     pub fn observe(&self) -> Observed {
         let canary = &self.rollout.spec.strategy.canary;
         let background = canary.analysis.as_ref().map(|_| Ok(self.metrics.clone()));
         let step_metrics = canary.steps.iter().enumerate().filter(|(_, step)| step.analysis.is_some());
-        let route = self.route.clone().map(|route| self.with_status(route));
+        let route = |name: &String| (name.clone(), self.routes.get(name).map(|route| self.with_status(route)));
         Observed {
             now: self.now,
-            replica_sets: self.sets.iter().map(|set| self.refreshed(set)).collect(),
+            replica_sets: self.sets.iter().map(|set| self.replica_set(set)).collect(),
             stable_service: self.service(&canary.stable_service),
             canary_service: self.service(&canary.canary_service),
-            routes: canary.traffic_routing.gateway_api.http_routes.iter().map(|r| (r.name.clone(), route.clone())).collect(),
+            routes: canary.traffic_routing.gateway_api.http_routes.iter().map(|reference| route(&reference.name)).collect(),
             gateways: vec![Gateway {
-                namespace: self.rollout.metadata.namespace.clone().unwrap_or_default(),
+                namespace: self.namespace(),
                 name: "gateway".to_owned(),
                 controller: "model".to_owned(),
                 programmed: true,
@@ -125,243 +295,150 @@ impl Cluster {
         }
     }
 
-    fn refreshed(&self, set: &Set) -> ReplicaSet {
+    /// Every version of every route that a gateway may be serving now: the one it confirmed last, and the present one.
+    #[must_use]
+    pub fn serving(&self) -> Vec<Value> {
+        let versions = |route: &Route| {
+            let mut versions = vec![route.object.clone()];
+            if route.confirmed["spec"] != route.object["spec"] {
+                versions.push(route.confirmed.clone());
+            }
+            versions
+        };
+        self.routes.values().flat_map(versions).collect()
+    }
+
+    fn ready_pods(&self, set: &Set) -> usize {
         let never = self.world.never_ready.contains(&set.image);
-        let up = |started: &&Timestamp| !never && elapsed(**started, self.now) >= self.world.pods_start_in;
-        let ready = i32::try_from(set.pods.iter().filter(up).count()).unwrap_or(i32::MAX);
+        let up = |started: &&Duration| !never && self.uptime.saturating_sub(**started) >= self.world.pods_start_in;
+        let at_most = self.world.at_most.get(&set.image).copied().unwrap_or(usize::MAX);
+        set.pods.iter().filter(up).count().min(at_most)
+    }
+
+    fn endpoints_follow(&self, service: &ServiceObject) -> bool {
+        let moved = service.moved.as_ref();
+        moved.is_none_or(|(at, _)| self.uptime.saturating_sub(*at) >= self.world.endpoints_follow_in)
+    }
+
+    fn replica_set(&self, set: &Set) -> ReplicaSet {
+        let ready = i32::try_from(self.ready_pods(set)).unwrap_or(i32::MAX);
+        let meta = &set.object["metadata"];
+        let text = |key: &str| meta[key].as_str().unwrap_or("").to_owned();
+        let revision = meta["labels"][names::REVISION].as_str().and_then(|number| number.parse().ok());
         let current = i32::try_from(set.pods.len()).unwrap_or(i32::MAX);
-        ReplicaSet { current, ready, available: ready, ..set.seen.clone() }
+        ReplicaSet {
+            name: text("name"),
+            uid: text("uid"),
+            // It changes with the status, too.
+            resource_version: format!("{}.{current}.{ready}", text("resourceVersion")),
+            hash: set.hash.clone(),
+            revision: revision.unwrap_or(0),
+            wanted: set.wanted(),
+            current,
+            ready,
+            available: ready,
+            deleting: false,
+        }
     }
 
     fn service(&self, name: &str) -> Option<Service> {
-        let hash = self.selectors.get(name)?.clone();
+        let service = self.services.get(name)?;
+        let hash = service.hash();
+        let routed = match &service.moved {
+            Some((_, from)) if !self.endpoints_follow(service) => from.clone(),
+            _ => hash.clone(),
+        };
         let mut endpoints = BTreeMap::new();
-        for set in self.sets.iter().map(|set| self.refreshed(set)) {
-            if set.ready > 0 && hash.as_ref().is_none_or(|hash| *hash == set.hash) {
+        for set in self.sets.iter().map(|set| self.replica_set(set)) {
+            if set.ready > 0 && routed.as_ref().is_none_or(|hash| *hash == set.hash) {
                 endpoints.insert(set.hash.clone(), set.ready);
             }
         }
-        Some(Service { name: name.to_owned(), uid: format!("{name}-uid"), hash, has_selector: true, ready_endpoints: endpoints })
+        let uid = service.object["metadata"]["uid"].as_str().unwrap_or("").to_owned();
+        Some(Service { name: name.to_owned(), uid, hash, has_selector: true, ready_endpoints: endpoints })
     }
 
-    fn with_status(&self, mut route: Value) -> Value {
-        let generation = route["metadata"]["generation"].as_i64().unwrap_or(1);
-        let answered = self.world.gateway_answers_in.is_some_and(|lag| elapsed(self.route_changed, self.now) >= lag);
-        let seen = if answered { generation } else { generation - 1 };
+    fn with_status(&self, route: &Route) -> Value {
+        let seen = &route.confirmed["metadata"]["generation"];
         let condition = |kind: &str| json!({"type": kind, "status": "True", "observedGeneration": seen});
-        route["status"] = json!({"parents": [{"controllerName": "model", "parentRef": {"name": "gateway"},
+        let mut object = route.object.clone();
+        object["status"] = json!({"parents": [{"controllerName": "model", "parentRef": {"name": "gateway"},
             "conditions": [condition("Accepted"), condition("ResolvedRefs")]}]});
-        route
+        object
     }
 
     /// Lets time pass.
     pub fn pass(&mut self, time: Duration) {
-        if let Ok(length) = jiff::SignedDuration::try_from(time) {
-            self.now = self.now.checked_add(length).unwrap_or(self.now);
+        if self.remembers {
+            self.past.push_back((self.uptime, self.look()));
+            if self.past.len() > REMEMBERED {
+                self.past.pop_front();
+            }
         }
+        self.uptime += time;
+        self.step_clock(SignedDuration::try_from(time).unwrap_or(SignedDuration::ZERO));
+        self.gateways_answer();
     }
 
-    /// One reconcile: observe, decide, apply each effect, judging the state after each. Stops at the first refused effect.
-    pub fn reconcile(&mut self) -> Result<(Decision, Vec<Violation>), SpecError> {
-        let mut before = (self.validated()?, self.observe());
-        let decision = decide(&before.0, &before.1);
-        let mut violations = Vec::new();
-        for effect in &decision.effects {
-            if self.apply(effect, &decision).is_err() {
-                break;
-            }
-            let after = (self.validated()?, self.observe());
-            let (old, new) = (State { rollout: &before.0, cluster: &before.1 }, State { rollout: &after.0, cluster: &after.1 });
-            violations.extend(invariant::check(old, new, true));
-            before = after;
-        }
-        Ok((decision, violations))
-    }
-
-    /// Applies one effect as the API server would: what it tests must hold.
-    pub fn apply(&mut self, effect: &Effect, decision: &Decision) -> Result<(), Refusal> {
-        match effect {
-            Effect::RecordStatus => {
-                self.rollout.status = Some(decision.status.clone());
-                return Ok(());
-            }
-            Effect::SetWeight { route, from, to, patch } => {
-                let live = self.route.as_mut().ok_or("the route is gone")?;
-                json_patch::patch(live, patch).map_err(|error| error.to_string())?;
-                let generation = live["metadata"]["generation"].as_i64().unwrap_or(1);
-                live["metadata"]["generation"] = json!(generation + 1);
-                self.route_changed = self.now;
-                self.log.push(format!("HTTPRoute {route}: canary weight {from} -> {to}"));
-            }
-            Effect::SetSelector { service, from, to, .. } => {
-                let live = self.selectors.get_mut(service).ok_or("no such Service")?;
-                if live != from {
-                    return Err("the selector is another by now".to_owned());
-                }
-                *live = Some(to.clone());
-                self.log.push(format!("Service {service}: selects {}", self.label(to)));
-            }
-            Effect::CreateReplicaSet { hash, revision, replicas } => self.create_set(hash, *revision, *replicas)?,
-            Effect::NumberReplicaSet { name, revision, .. } => {
-                self.set_mut(name)?.seen.revision = *revision;
-                self.log.push(format!("ReplicaSet {name}: revision {revision}"));
-            }
-            Effect::ScaleReplicaSet { name, from, to, .. } => {
-                let now = self.now;
-                let set = self.set_mut(name)?;
-                if set.seen.wanted != *from {
-                    return Err("the size is another by now".to_owned());
-                }
-                set.seen.wanted = *to;
-                set.pods.resize(usize::try_from(*to).unwrap_or(0), now);
-                let label = self.label(&name[name.rfind('-').map_or(0, |at| at + 1)..]);
-                self.log.push(format!("ReplicaSet of {label}: {from} -> {to} pods"));
-            }
-            Effect::DeleteReplicaSet { name, .. } => {
-                self.sets.retain(|set| set.seen.name != *name);
-                self.log.push(format!("ReplicaSet {name}: deleted"));
-            }
-            Effect::CreateRun { name, spec } => self.create_run(name, spec.subject.clone())?,
-            Effect::TerminateRun { name, reason, .. } => {
-                let at = Time(self.now);
-                let run = self.runs.iter_mut().find(|run| run.name == *name).ok_or("no such run")?;
-                run.terminating = true;
-                run.status.phase = RunPhase::Cancelled;
-                run.status.completed_at = Some(at);
-                self.log.push(format!("AnalysisRun {name}: cancelled, {reason}"));
-            }
-            Effect::DeleteRun { name, .. } => self.runs.retain(|run| run.name != *name),
-        }
-        Ok(())
-    }
-
-    fn create_set(&mut self, hash: &str, revision: i64, replicas: i32) -> Result<(), Refusal> {
-        let name = format!("{}-{hash}", self.rollout.metadata.name.clone().unwrap_or_default());
-        if self.sets.iter().any(|set| set.seen.name == name) {
-            return Err("it exists".to_owned());
-        }
-        self.created += 1;
-        let image = self.image();
-        let seen = ReplicaSet {
-            uid: format!("uid-{}", self.created),
-            resource_version: self.created.to_string(),
-            hash: hash.to_owned(),
-            revision,
-            wanted: replicas,
-            current: 0,
-            ready: 0,
-            available: 0,
-            deleting: false,
-            name,
-        };
-        let pods = vec![self.now; usize::try_from(replicas).unwrap_or(0)];
-        self.sets.push(Set { seen, image: image.clone(), pods });
-        self.log.push(format!("ReplicaSet of {image}: created with {replicas} pods, revision {revision}"));
-        Ok(())
-    }
-
-    fn create_run(&mut self, name: &str, subject: crate::api::analysis::Subject) -> Result<(), Refusal> {
-        if self.runs.iter().any(|run| run.name == name) {
-            return Err("it exists".to_owned());
-        }
-        let results = self.metrics.iter().map(|metric| MetricResult {
-            name: metric.name.clone(),
-            phase: RunPhase::Running,
-            message: None,
-            successful: 0,
-            failed: 0,
-            inconclusive: 0,
-            error: 0,
-            consecutive_error: 0,
-            last_usable_at: None,
-            measurements: Vec::new(),
-        });
-        let status = AnalysisRunStatus {
-            phase: RunPhase::Running,
-            started_at: Some(Time(self.now)),
-            metric_results: results.collect(),
-            ..AnalysisRunStatus::default()
-        };
-        let uid = format!("uid-{name}");
-        self.runs.push(Run { name: name.to_owned(), uid, created: self.now, subject, terminating: false, status });
-        self.log.push(format!("AnalysisRun {name}: created"));
-        Ok(())
-    }
-
-    fn set_mut(&mut self, name: &str) -> Result<&mut Set, Refusal> {
-        self.sets.iter_mut().find(|set| set.seen.name == name).ok_or_else(|| format!("no ReplicaSet {name}"))
-    }
-
-    /// The image of a revision, for people.
-    fn label(&self, hash: &str) -> String {
-        self.sets.iter().find(|set| set.seen.hash == hash).map_or_else(|| hash.to_owned(), |set| set.image.clone())
-    }
-
-    fn image(&self) -> String {
-        let image = self.rollout.spec.template.pointer("/spec/containers/0/image").and_then(Value::as_str);
-        image.unwrap_or("").to_owned()
-    }
-
-    // What happens to a cluster from outside.
-
-    /// Somebody changes the image.
-    pub fn set_image(&mut self, image: &str) {
-        self.rollout.spec.template["spec"]["containers"][0]["image"] = json!(image);
-        self.rollout.metadata.generation = self.rollout.metadata.generation.map(|generation| generation + 1);
-    }
-
-    /// Somebody writes weights into the route by hand.
-    pub fn edit_weight(&mut self, canary: i32) {
-        if let Some(route) = &mut self.route {
-            let backends = &mut route["spec"]["rules"][0]["backendRefs"];
-            backends[0]["weight"] = json!(100 - canary);
-            backends[1]["weight"] = json!(canary);
-            let generation = route["metadata"]["generation"].as_i64().unwrap_or(1);
-            route["metadata"]["generation"] = json!(generation + 1);
-            self.route_changed = self.now;
-        }
-    }
-
-    /// Somebody deletes the route.
-    pub fn delete_route(&mut self) {
-        self.route = None;
-    }
-
-    /// All pods of the stable revision but `left` are lost and start again.
-    pub fn lose_stable_pods(&mut self, left: usize) {
-        let stable = self.rollout.status.as_ref().and_then(|status| status.stable.clone()).map(|stable| stable.hash);
-        let now = self.now;
-        for set in self.sets.iter_mut().filter(|set| Some(&set.seen.hash) == stable.as_ref()) {
-            for pod in set.pods.iter_mut().skip(left) {
-                *pod = now;
+    /// Gateways confirm what they had long enough.
+    pub(super) fn gateways_answer(&mut self) {
+        for (name, route) in &mut self.routes {
+            let lag = self.world.gateways.get(name).unwrap_or(&self.world.gateway_answers_in);
+            if lag.is_some_and(|lag| self.uptime.saturating_sub(route.written) >= lag) {
+                route.confirmed.clone_from(&route.object);
             }
         }
     }
 
-    /// Every unfinished run of the present attempt takes a usable, good measurement.
-    pub fn measure_good(&mut self) {
-        let at = Time(self.now);
-        for run in self.runs.iter_mut().filter(|run| run.status.completed_at.is_none()) {
-            run.status.phase = RunPhase::Running;
-            run.status.message = None;
-            for result in &mut run.status.metric_results {
-                result.last_usable_at = Some(at.clone());
-                result.successful += 1;
-            }
+    /// Somebody else changed routes, Services or ReplicaSets.
+    pub(super) fn meddle(&mut self) -> u64 {
+        self.meddled = Some(self.uptime);
+        self.next_version()
+    }
+
+    /// Somebody sets the wall clock.
+    pub fn set_clock(&mut self, by: SignedDuration) {
+        self.clock_was_set = true;
+        self.step_clock(by);
+    }
+
+    /// A controller starts, and takes the wall clock as it finds it.
+    pub(super) fn clock_is_read_anew(&mut self) {
+        if std::mem::take(&mut self.clock_was_set)
+            && let Some((_, since)) = &mut self.paused
+        {
+            *since = None;
         }
     }
 
-    /// Every unfinished run gets this verdict, or for Error this state.
-    pub fn verdict(&mut self, phase: RunPhase, message: &str) {
-        let at = Time(self.now);
-        for run in self.runs.iter_mut().filter(|run| run.status.completed_at.is_none()) {
-            run.status.phase = phase;
-            run.status.message = Some(message.to_owned());
-            if phase != RunPhase::Error {
-                run.status.completed_at = Some(at.clone());
-                run.status.metric_results.iter_mut().for_each(|result| result.phase = phase);
-            }
+    /// Notes since when the present step pauses.
+    pub(super) fn note_pause(&mut self) {
+        let status = self.rollout.status.clone().unwrap_or_default();
+        let paused = status.pause_conditions.iter().any(|pause| pause.reason == PauseReason::CanaryPauseStep);
+        let key = (
+            status.canary.map_or(0, |canary| canary.revision),
+            status.attempt.unwrap_or(1),
+            status.current_step_index.unwrap_or(0),
+        );
+        if !paused {
+            self.paused = None;
+        } else if self.paused.is_none_or(|(known, _)| known != key) {
+            self.paused = Some((key, Some(self.uptime)));
         }
+    }
+
+    /// For how long the present step has paused.
+    pub(super) fn paused_for(&self) -> Option<Duration> {
+        self.paused.and_then(|(_, since)| since).map(|since| self.uptime.saturating_sub(since))
+    }
+
+    fn step_clock(&mut self, by: SignedDuration) {
+        self.now = self.now.checked_add(by).unwrap_or(self.now);
+    }
+
+    /// The revision's image, for people.
+    pub(super) fn label(&self, hash: &str) -> String {
+        self.sets.iter().find(|set| set.hash == hash).map_or_else(|| hash.to_owned(), |set| set.image.clone())
     }
 
     /// Digest of the template that the spec asks for.
@@ -371,6 +448,8 @@ impl Cluster {
     }
 }
 
-fn elapsed(from: Timestamp, to: Timestamp) -> Duration {
-    Duration::try_from(to.duration_since(from)).unwrap_or(Duration::ZERO)
+/// The image of a Rollout's first container.
+pub(super) fn image_of(rollout: &Rollout) -> String {
+    let image = rollout.spec.template.pointer("/spec/containers/0/image").and_then(Value::as_str);
+    image.unwrap_or("").to_owned()
 }

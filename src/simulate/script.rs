@@ -2,36 +2,54 @@
 //!
 //! ```text
 //! deploy shop:2          # somebody changes the image
-//! wait 30s               # time passes, second by second; the engine looks whenever something changed
-//! measure good           # the runs take a good measurement each second from now on
+//! spec {"replicas": 5}   # somebody merges a patch into the spec; replicas 5 is short for this one
+//! wait 30s               # time passes, second by second; the engine looks when something changed, or when it asked to
+//! measure good           # the runs take a good measurement each second from now on; measure nothing
 //! verdict failed 31 of 412 requests failed
 //! abort | promote | promote full | retry
-//! weight 70              # somebody edits the route by hand
-//! stable pods 1          # all stable pods but one are lost
-//! gateway silent | gateway 1s
-//! pods never shop:3 | pods 5s
-//! route deleted
 //! status                 # print the status as kubectl would show it
+//!
+//! weight 70 [route web rule 0]         # somebody edits routes by hand
+//! route [web] deleted | route created | route web rules 2
+//! service stable|canary deleted | created | selects shop:1 | selects none
+//! replicaset shop:1 deleted | scaled 2
+//! stable|canary pods 1                 # all its pods but one are lost, and start again
+//!
+//! gateway silent | gateway 1s | gateway of web silent
+//! endpoints 2s                         # how long the endpoints of a Service take to follow its selector
+//! pods 5s | pods never shop:3 | pods shop:3 at most 1 | pods well
+//! clock +1h | clock -1y                # somebody sets the clock (units as in the API: s, m, h)
+//!
+//! crash before effect 7 [away 17s] | crash after effect 7 [away 17s]   # see fault.rs
+//! lose answer of effect 7 | refuse effect 7 | no more faults
+//! refuse writes of routes | refuse nothing
+//! restart | away 17s                   # the controller starts anew, or is gone for a time
+//! stale 5s | stale routes 5s           # the next look is that old, or its reads of one kind are
+//! late look                            # a second controller looks, decides, and stands still
+//! late acts [1]                        # it wakes up, and does all (or so many) of its effects
 //! ```
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::cluster::Cluster;
-use crate::api::analysis::RunPhase;
+use super::engine::Engine;
+use super::fault::Plan;
 use crate::api::request::{RolloutAction, RolloutRequest};
 use crate::rollout::invariant::Violation;
 
-/// Reconciles allowed within one moment. More means that the engine talks to itself.
+/// Passes allowed within one moment. More means that the engine talks to itself.
 const SETTLE_LIMIT: usize = 30;
 
 /// A script under way.
 #[derive(Debug)]
 pub struct Script {
-    cluster: Cluster,
-    measuring: bool,
+    pub(super) cluster: Cluster,
+    pub(super) engine: Engine,
+    pub(super) late: Option<Engine>,
+    pub(super) plan: Plan,
+    pub(super) measuring: bool,
     requests: u32,
-    started: jiff::Timestamp,
     out: String,
     last_status: String,
     /// Broken invariants, in the order they were found.
@@ -52,13 +70,22 @@ impl Script {
     /// A script over a cluster.
     #[must_use]
     pub fn new(cluster: Cluster) -> Self {
-        let started = cluster.now;
-        let (out, last_status) = (String::new(), String::new());
-        Self { cluster, measuring: false, requests: 0, started, out, last_status, violations: Vec::new() }
+        Self {
+            engine: Engine::new(&cluster),
+            cluster,
+            late: None,
+            plan: Plan::default(),
+            measuring: false,
+            requests: 0,
+            out: String::new(),
+            last_status: String::new(),
+            violations: Vec::new(),
+        }
     }
 
     /// Runs all lines; returns what happened, in words.
     pub fn run(&mut self, text: &str) -> Result<String, ScriptError> {
+        self.cluster.remembers |= text.lines().any(|line| line.trim_start().starts_with("stale "));
         for (index, raw) in text.lines().enumerate() {
             let line = raw.split('#').next().unwrap_or("").trim();
             if line.is_empty() {
@@ -70,96 +97,67 @@ impl Script {
         Ok(std::mem::take(&mut self.out))
     }
 
-    fn command(&mut self, line: &str) -> Result<(), String> {
-        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-        match (word, rest) {
-            ("deploy", image) => self.cluster.set_image(image),
-            ("wait", time) => return self.wait(parse(time)?),
-            ("measure", "good") => self.measuring = true,
-            ("measure", "nothing") => self.measuring = false,
-            ("verdict", what) => {
-                let (phase, message) = what.split_once(' ').unwrap_or((what, "as the script says"));
-                let phase = match phase {
-                    "failed" => RunPhase::Failed,
-                    "inconclusive" => RunPhase::Inconclusive,
-                    "successful" => RunPhase::Successful,
-                    "error" => RunPhase::Error,
-                    other => return Err(format!("verdict '{other}'; allowed are failed, inconclusive, successful, error")),
-                };
-                self.measuring = false;
-                self.cluster.verdict(phase, message);
-            }
-            ("abort", "") => self.request(RolloutAction::Abort),
-            ("promote", "") => self.request(RolloutAction::Promote),
-            ("promote", "full") => self.request(RolloutAction::PromoteFull),
-            ("retry", "") => self.request(RolloutAction::Retry),
-            ("weight", number) => {
-                self.cluster.edit_weight(number.parse().map_err(|_| format!("weight '{number}' is not a number"))?)
-            }
-            ("stable", pods) => {
-                let left = pods.trim_start_matches("pods ").parse().map_err(|_| format!("'{pods}' is not 'pods N'"))?;
-                self.cluster.lose_stable_pods(left);
-            }
-            ("replicas", number) => {
-                self.cluster.rollout.spec.replicas =
-                    number.parse().map_err(|_| format!("replicas '{number}' is not a number"))?;
-            }
-            ("gateway", "silent") => self.cluster.world.gateway_answers_in = None,
-            ("gateway", time) => self.cluster.world.gateway_answers_in = Some(parse(time)?),
-            ("pods", what) => match what.strip_prefix("never ") {
-                Some(image) => self.cluster.world.never_ready.push(image.to_owned()),
-                None => self.cluster.world.pods_start_in = parse(what)?,
-            },
-            ("route", "deleted") => self.cluster.delete_route(),
-            ("status", "") => self.print_status(),
-            _ => return Err(format!("'{line}' is no command")),
-        }
-        Ok(())
-    }
-
-    fn request(&mut self, action: RolloutAction) {
+    pub(super) fn request(&mut self, action: RolloutAction) {
         self.requests += 1;
         let status = self.cluster.rollout.status.clone().unwrap_or_default();
         let revision = status.canary.as_ref().or(status.stable.as_ref()).map(|revision| revision.revision);
         let id = format!("request-{}", self.requests);
-        self.cluster.rollout.spec.request = Some(RolloutRequest { id, action, revision, step: status.current_step_index });
+        let step = status.current_step_index;
+        self.cluster.edit(|rollout| rollout.spec.request = Some(RolloutRequest { id, action, revision, step }));
     }
 
-    fn wait(&mut self, time: Duration) -> Result<(), String> {
+    pub(super) fn wait(&mut self, time: Duration) -> Result<(), String> {
         for _ in 0..time.as_secs() {
             self.cluster.pass(Duration::from_secs(1));
-            if self.measuring {
-                self.cluster.measure_good();
+            // The loop that measures is in the same controller: it is away when that is.
+            if self.measuring && !self.engine.is_away(&self.cluster) {
+                let at = self.engine.now(&self.cluster);
+                self.cluster.measure_good(at);
             }
             self.settle()?;
         }
         Ok(())
     }
 
-    /// Reconciles until nothing is left to do in this moment.
+    /// Looks and acts until nothing is left to do in this moment.
     fn settle(&mut self) -> Result<(), String> {
         for _ in 0..SETTLE_LIMIT {
-            let (decision, violations) = self.cluster.reconcile().map_err(|error| error.to_string())?;
-            self.report(&violations);
-            self.violations.extend(violations);
-            if decision.effects.is_empty() {
+            if !self.engine.is_due(&self.cluster) {
                 return Ok(());
             }
+            self.engine.look(&self.cluster);
+            while let Some(found) = self.engine.act(&mut self.cluster, &mut self.plan) {
+                self.violations.extend_from_slice(&found);
+                self.tell_violations(&found);
+            }
+            self.report();
         }
-        Err(format!("not at rest after {SETTLE_LIMIT} reconciles in one moment"))
+        Err(format!("not at rest after {SETTLE_LIMIT} passes in one moment"))
     }
 
-    fn report(&mut self, violations: &[Violation]) {
-        let at = self.cluster.now.duration_since(self.started).as_secs();
+    /// The second controller wakes up and goes on with what it had decided.
+    pub(super) fn late_acts(&mut self, times: usize) {
+        let Some(mut late) = self.late.take() else { return };
+        for _ in 0..times {
+            let Some(found) = late.act(&mut self.cluster, &mut self.plan) else { break };
+            self.violations.extend_from_slice(&found);
+            self.tell_violations(&found);
+        }
+        self.late = Some(late).filter(Engine::is_acting);
+        self.report();
+    }
+
+    fn tell_violations(&mut self, violations: &[Violation]) {
+        self.cluster.log.extend(violations.iter().map(|violation| format!("VIOLATION {violation}")));
+    }
+
+    fn report(&mut self) {
+        let at = self.cluster.uptime.as_secs();
         for line in std::mem::take(&mut self.cluster.log) {
             let _ = writeln!(self.out, "{at:>5}s  {line}");
         }
-        for violation in violations {
-            let _ = writeln!(self.out, "{at:>5}s  VIOLATION {violation}");
-        }
         let status = self.cluster.rollout.status.clone().unwrap_or_default();
         if let Some(answer) = status.requests.first()
-            && answer.at.0 == self.cluster.now
             && !self.out.contains(&format!("answer {}:", answer.id))
         {
             let _ = writeln!(self.out, "{at:>5}s  answer {}: {:?}, {}", answer.id, answer.outcome, answer.message);
@@ -172,7 +170,7 @@ impl Script {
         }
     }
 
-    fn print_status(&mut self) {
+    pub(super) fn print_status(&mut self) {
         let status = self.cluster.rollout.status.clone().unwrap_or_default();
         let weight = status
             .weights
@@ -199,8 +197,10 @@ impl Script {
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
     }
-}
 
-fn parse(time: &str) -> Result<Duration, String> {
-    time.parse::<crate::api::Duration>().map(crate::api::Duration::std).map_err(|error| error.to_string())
+    /// How many effects were tried so far.
+    #[must_use]
+    pub fn effects(&self) -> u64 {
+        self.plan.tried
+    }
 }

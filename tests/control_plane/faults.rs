@@ -19,7 +19,7 @@ use serde_json::Value;
 use tidegate::api::Rollout;
 use tidegate::controller::rollout::observe::observe;
 use tidegate::rollout::Observed;
-use tidegate::rollout::invariant::{State, Violation, check};
+use tidegate::rollout::invariant::{Actor, State, Violation, check};
 use tidegate::rollout::spec::{ValidatedRollout, validate};
 use tokio::time::Instant;
 use tower::{BoxError, Layer, Service};
@@ -367,7 +367,7 @@ impl Wire {
             "replicasets" => after.1.replica_sets = seen.1.replica_sets,
             _ => after.1.runs = seen.1.runs,
         }
-        let found = check(State { rollout: &before.0, cluster: &before.1 }, State { rollout: &after.0, cluster: &after.1 }, true);
+        let found = check(State::seen(&before.0, &before.1), State::seen(&after.0, &after.1), Actor::Engine);
         let what = write.object();
         self.journal.violations.lock().unwrap().extend(found.into_iter().map(|violation| (what.clone(), violation)));
     }

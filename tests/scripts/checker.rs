@@ -5,7 +5,7 @@ use rstest::rstest;
 use serde_json::json;
 use tidegate::api::analysis::RunPhase;
 use tidegate::rollout::effect::Effect;
-use tidegate::rollout::invariant::{self, State};
+use tidegate::rollout::invariant::{self, Actor, State};
 use tidegate::rollout::observed::Observed;
 use tidegate::rollout::spec::ValidatedRollout;
 
@@ -20,9 +20,12 @@ fn state(aborted: bool) -> Seen {
     world::seen(&story)
 }
 
+fn state_of(seen: &Seen) -> State<'_> {
+    State::seen(&seen.0, &seen.1)
+}
+
 fn found(before: &Seen, after: &Seen) -> Vec<u8> {
-    let violations =
-        invariant::check(State { rollout: &before.0, cluster: &before.1 }, State { rollout: &after.0, cluster: &after.1 }, true);
+    let violations = invariant::check(state_of(before), state_of(after), Actor::Engine);
     violations.into_iter().map(|violation| violation.number).collect()
 }
 

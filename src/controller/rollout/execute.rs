@@ -12,8 +12,8 @@ use crate::api::names;
 use crate::api::rollout::{Rollout, RolloutStatus};
 use crate::controller::error::{Error, status_code, within};
 use crate::rollout::effect::Effect;
-use crate::rollout::objects;
 use crate::rollout::spec::ValidatedRollout;
+use crate::rollout::{objects, patches};
 
 /// What one pass writes to.
 #[expect(missing_debug_implementations, reason = "holds a client, whose debug output says nothing")]
@@ -38,7 +38,7 @@ impl Executor<'_> {
             }
             Effect::SetSelector { service, uid, from, to } => {
                 let api: Api<Service> = Api::namespaced(self.client.clone(), namespace);
-                let patch = selector_patch(uid, from.as_deref(), to);
+                let patch = patches::selector(uid, from.as_deref(), to);
                 patch_json(&api, service, parse(patch)?, &format!("point Service {service} at {to}")).await
             }
             Effect::CreateReplicaSet { hash, revision, replicas } => {
@@ -47,15 +47,10 @@ impl Executor<'_> {
                 self.create(&api, wanted, "create a ReplicaSet").await
             }
             Effect::NumberReplicaSet { name, uid, revision } => {
-                let path = format!("/metadata/labels/{}", names::REVISION.replace('/', "~1"));
-                let patch =
-                    json!([test("/metadata/uid", json!(uid)), {"op": "add", "path": path, "value": revision.to_string()}]);
-                self.patch_set(name, patch, "number a ReplicaSet").await
+                self.patch_set(name, patches::number(uid, *revision), "number a ReplicaSet").await
             }
             Effect::ScaleReplicaSet { name, uid, from, to } => {
-                let patch = json!([test("/metadata/uid", json!(uid)), test("/spec/replicas", json!(from)),
-                    {"op": "replace", "path": "/spec/replicas", "value": to}]);
-                self.patch_set(name, patch, &format!("scale ReplicaSet {name} to {to}")).await
+                self.patch_set(name, patches::scale(uid, *from, *to), &format!("scale ReplicaSet {name} to {to}")).await
             }
             Effect::DeleteReplicaSet { name, uid, resource_version } => {
                 let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &replica_set_resource());
@@ -120,17 +115,6 @@ where
     let patch = Patch::Json::<()>(parse(patch)?);
     let params = PatchParams { field_manager: Some(names::MANAGER_ROLLOUT.to_owned()), ..PatchParams::default() };
     changed_on_failed_test(within(&what, api.patch_status(name, &params, &patch)).await.map(drop), &what)
-}
-
-/// Sets the pod-template-hash in a Service's selector, if its uid and present hash are as seen.
-fn selector_patch(uid: &str, from: Option<&str>, to: &str) -> Value {
-    let path = format!("/spec/selector/{}", names::POD_TEMPLATE_HASH.replace('/', "~1"));
-    let mut operations = vec![test("/metadata/uid", json!(uid))];
-    if let Some(from) = from {
-        operations.push(test(&path, json!(from)));
-    }
-    operations.push(json!({"op": "add", "path": path, "value": to}));
-    Value::Array(operations)
 }
 
 fn test(path: &str, value: Value) -> Value {

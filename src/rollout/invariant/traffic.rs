@@ -1,0 +1,68 @@
+//! Who may be getting requests, read off the routes.
+
+use serde_json::Value;
+
+use super::State;
+
+/// The canary's traffic in some versions of the routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Traffic {
+    /// Largest percentage of the canary in any rule.
+    pub canary: i64,
+    /// Largest percentage of stable in any rule.
+    pub stable: i64,
+    /// The weights of each rule that names both Services sum to 100.
+    pub sums_to_100: bool,
+}
+
+/// Weights of the canary and of stable in each rule that names both Services.
+fn rules(state: State<'_>, route: &Value) -> Vec<Option<(i64, i64)>> {
+    let none = Vec::new();
+    let rules = route.pointer("/spec/rules").and_then(Value::as_array).unwrap_or(&none);
+    let weights = |rule: &Value| {
+        let backends = rule.get("backendRefs").and_then(Value::as_array)?;
+        let weight = |name: &str| {
+            let backend = backends.iter().find(|backend| backend.get("name").and_then(Value::as_str) == Some(name))?;
+            Some(backend.get("weight").and_then(Value::as_i64).unwrap_or(1))
+        };
+        Some((weight(&state.rollout.canary_service)?, weight(&state.rollout.stable_service)?))
+    };
+    rules.iter().map(weights).collect()
+}
+
+fn percent(part: i64, sum: i64) -> i64 {
+    if sum <= 0 { 0 } else { part * 100 / sum }
+}
+
+fn over<'a>(state: State<'_>, routes: impl Iterator<Item = &'a Value>) -> Traffic {
+    let mut traffic = Traffic { canary: 0, stable: 0, sums_to_100: true };
+    for (canary, stable) in routes.flat_map(|route| rules(state, route)).flatten() {
+        traffic.sums_to_100 &= canary + stable == 100 && (0..=100).contains(&canary);
+        traffic.canary = traffic.canary.max(percent(canary, canary + stable));
+        traffic.stable = traffic.stable.max(percent(stable, canary + stable));
+    }
+    traffic
+}
+
+/// What the routes say now.
+pub(super) fn live(state: State<'_>) -> Traffic {
+    over(state, state.cluster.routes.iter().filter_map(|(_, route)| route.as_ref()))
+}
+
+/// The most that a gateway may be sending to each of the two now: to what it confirmed last, or to what was written since.
+pub(super) fn possible(state: State<'_>) -> Traffic {
+    let present = state.cluster.routes.iter().filter_map(|(_, route)| route.as_ref());
+    over(state, present.chain(state.serving))
+}
+
+/// Has the canary more in any rule of any route than it had there before?
+pub(super) fn a_rule_rose(before: State<'_>, after: State<'_>) -> bool {
+    let share = |weights: &Option<(i64, i64)>| weights.map_or(0, |(canary, stable)| percent(canary, canary + stable));
+    let names = after.cluster.routes.iter();
+    names.filter_map(|(name, route)| Some((name, route.as_ref()?))).any(|(name, route)| {
+        let old = before.cluster.routes.iter().find(|(known, _)| known == name).and_then(|(_, route)| route.as_ref());
+        let old = old.map(|old| rules(before, old)).unwrap_or_default();
+        let new = rules(after, route);
+        new.iter().enumerate().any(|(index, rule)| share(rule) > old.get(index).map_or(0, share))
+    })
+}

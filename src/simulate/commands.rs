@@ -1,0 +1,191 @@
+//! The lines of a script.
+
+use std::time::Duration;
+
+use super::cluster::Kind;
+use super::engine::Engine;
+use super::fault::time;
+use super::script::Script;
+use crate::api::analysis::RunPhase;
+use crate::api::request::RolloutAction;
+
+fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
+    text.parse().map_err(|_| format!("'{text}' is not a number"))
+}
+
+impl Script {
+    /// Carries out one line.
+    pub(super) fn command(&mut self, line: &str) -> Result<(), String> {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        for group in [Self::story, Self::people, Self::world, Self::controller] {
+            if group(self, word, rest)? {
+                return Ok(());
+            }
+        }
+        Err(format!("'{line}' is no command"))
+    }
+
+    /// What an operator does and sees. False: the line is none of these.
+    fn story(&mut self, word: &str, rest: &str) -> Result<bool, String> {
+        match (word, rest) {
+            ("deploy", image) => self.cluster.set_image(image),
+            ("wait", length) => self.wait(time(length)?)?,
+            ("measure", "good") => self.measuring = true,
+            ("measure", "nothing") => self.measuring = false,
+            ("verdict", what) => {
+                let (phase, message) = what.split_once(' ').unwrap_or((what, "as the script says"));
+                let phase = match phase {
+                    "failed" => RunPhase::Failed,
+                    "inconclusive" => RunPhase::Inconclusive,
+                    "successful" => RunPhase::Successful,
+                    "error" => RunPhase::Error,
+                    other => return Err(format!("verdict '{other}'; allowed are failed, inconclusive, successful, error")),
+                };
+                self.measuring = false;
+                let at = self.engine.now(&self.cluster);
+                self.cluster.verdict(phase, message, at);
+            }
+            ("abort", "") => self.request(RolloutAction::Abort),
+            ("promote", "") => self.request(RolloutAction::Promote),
+            ("promote", "full") => self.request(RolloutAction::PromoteFull),
+            ("retry", "") => self.request(RolloutAction::Retry),
+            ("replicas", count) => {
+                let count = number(count)?;
+                self.cluster.edit(|rollout| rollout.spec.replicas = count);
+            }
+            ("spec", patch) => {
+                let patch = serde_json::from_str(patch).map_err(|error| format!("spec: {error}"))?;
+                self.cluster.merge_spec(&patch)?;
+            }
+            ("status", "") => self.print_status(),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// What other people do to the objects.
+    fn people(&mut self, word: &str, rest: &str) -> Result<bool, String> {
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        let all = self.cluster.route_names();
+        let first = all.first().cloned().unwrap_or_default();
+        match (word, &words[..]) {
+            ("weight", [weight]) => self.cluster.edit_weight(number(weight)?, None),
+            ("weight", [weight, "route", route, "rule", rule]) => {
+                self.cluster.edit_weight(number(weight)?, Some((route, number(rule)?)));
+            }
+            ("route", ["deleted"]) => self.cluster.delete_route(&first),
+            ("route", ["created"]) => all.iter().for_each(|name| self.cluster.create_route(name, 1)),
+            ("route", [name, "deleted"]) => self.cluster.delete_route(name),
+            ("route", [name, "rules", rules]) => {
+                self.cluster.delete_route(name);
+                self.cluster.create_route(name, number(rules)?);
+            }
+            ("service", [which, "deleted"]) => self.cluster.delete_service(&self.service_name(which)?),
+            ("service", [which, "created"]) => self.cluster.create_service(&self.service_name(which)?),
+            ("service", [which, "selects", "none"]) => self.cluster.edit_selector(&self.service_name(which)?, None),
+            ("service", [which, "selects", image]) => self.cluster.edit_selector(&self.service_name(which)?, Some(image)),
+            ("replicaset", [image, "deleted"]) => self.cluster.delete_set_of(image),
+            ("replicaset", [image, "scaled", to]) => self.cluster.scale_set_of(image, number(to)?),
+            ("stable", ["pods", left]) => self.cluster.lose_stable_pods(number(left)?),
+            ("canary", ["pods", left]) => self.cluster.lose_canary_pods(number(left)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn service_name(&self, which: &str) -> Result<String, String> {
+        let canary = &self.cluster.rollout.spec.strategy.canary;
+        match which {
+            "stable" => Ok(canary.stable_service.clone()),
+            "canary" => Ok(canary.canary_service.clone()),
+            other => Err(format!("service '{other}'; allowed are stable, canary")),
+        }
+    }
+
+    /// How the world behaves from now on.
+    fn world(&mut self, word: &str, rest: &str) -> Result<bool, String> {
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        let world = &mut self.cluster.world;
+        let lag = |text: &str| if text == "silent" { Ok(None) } else { time(text).map(Some) };
+        match (word, &words[..]) {
+            ("gateway", ["of", route, answers]) => {
+                let answers = lag(answers)?;
+                world.gateways.insert((*route).to_owned(), answers);
+            }
+            ("gateway", [answers]) => {
+                world.gateway_answers_in = lag(answers)?;
+                world.gateways.clear();
+            }
+            ("endpoints", [length]) => world.endpoints_follow_in = time(length)?,
+            ("pods", ["well"]) => {
+                world.never_ready.clear();
+                world.at_most.clear();
+            }
+            ("pods", ["never", image]) => world.never_ready.push((*image).to_owned()),
+            ("pods", [image, "at", "most", pods]) => {
+                let pods = number(pods)?;
+                world.at_most.insert((*image).to_owned(), pods);
+            }
+            ("pods", [length]) => world.pods_start_in = time(length)?,
+            ("refuse", ["nothing"]) => world.refused.clear(),
+            ("refuse", ["writes", "of", kind]) => {
+                let kind = kind_named(kind)?;
+                world.refused.push(kind);
+            }
+            ("clock", [by]) => {
+                let (back, length) = by.strip_prefix('-').map_or((false, by.trim_start_matches('+')), |rest| (true, rest));
+                let length = jiff::SignedDuration::try_from(time(length)?).map_err(|error| error.to_string())?;
+                self.cluster.set_clock(if back { -length } else { length });
+            }
+            _ => return Ok(false),
+        }
+        self.cluster.gateways_answer();
+        Ok(true)
+    }
+
+    /// What happens to the controllers.
+    fn controller(&mut self, word: &str, rest: &str) -> Result<bool, String> {
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        match (word, &words[..]) {
+            ("crash" | "lose" | "refuse", [.., "effect", _] | [.., "effect", _, "away", _]) => {
+                self.plan.read(&format!("{word} {rest}"))?;
+            }
+            ("no", ["more", "faults"]) => {
+                self.plan.clear();
+                self.late = None;
+            }
+            ("restart", []) => self.engine.die(&mut self.cluster, Duration::ZERO),
+            ("away", [length]) => {
+                let length = time(length)?;
+                self.engine.die(&mut self.cluster, length);
+            }
+            ("stale", [length]) => {
+                let length = time(length)?;
+                self.engine.stale.extend(Kind::ALL.map(|kind| (kind, length)));
+            }
+            ("stale", [kind, length]) => {
+                self.engine.stale.insert(kind_named(kind)?, time(length)?);
+            }
+            ("late", ["look"]) => {
+                let mut late = Engine::new(&self.cluster);
+                late.look(&self.cluster);
+                self.late = Some(late);
+            }
+            ("late", ["acts"]) => self.late_acts(usize::MAX),
+            ("late", ["acts", times]) => self.late_acts(number(times)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+fn kind_named(name: &str) -> Result<Kind, String> {
+    match name {
+        "rollout" => Ok(Kind::Rollout),
+        "replicasets" => Ok(Kind::ReplicaSets),
+        "services" => Ok(Kind::Services),
+        "routes" => Ok(Kind::Routes),
+        "runs" => Ok(Kind::Runs),
+        other => Err(format!("kind '{other}'; allowed are rollout, replicasets, services, routes, runs")),
+    }
+}

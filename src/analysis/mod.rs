@@ -14,6 +14,7 @@ pub mod measured;
 pub mod provider;
 pub mod run;
 mod sandbox;
+pub mod sequential;
 pub mod template;
 mod text;
 pub mod verdict;

@@ -10,6 +10,8 @@
 //! (no data, NaN, a broken server, a condition that cannot be evaluated) is an Error, and never counts as success or failure.
 
 pub mod condition;
+pub mod counting;
+pub mod ledger;
 pub mod measured;
 pub mod provider;
 pub mod run;

@@ -1,5 +1,6 @@
 //! A test as text and back, exactly: the numbers in their shortest form that reads back as the same number.
 
+use super::super::text;
 use super::accept::Accept;
 use super::dispersion::Running;
 use super::excess::Excess;
@@ -13,14 +14,12 @@ impl Test {
     /// The state as text, less than 1.5 KB: a number of the form, then numbers with spaces between.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let mut text = FORM.to_owned();
+        let mut out = FORM.to_owned();
         for number in self.numbers() {
-            text.push(' ');
-            // Of very large and very small numbers, the plain form has hundreds of digits.
-            let plain = number == 0.0 || (1e-5..1e15).contains(&number.abs());
-            text.push_str(&if plain { number.to_string() } else { format!("{number:e}") });
+            out.push(' ');
+            out.push_str(&text::number(number));
         }
-        text
+        out
     }
 
     /// Reads what [`Self::to_text`] wrote; none for anything else.

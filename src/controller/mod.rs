@@ -96,7 +96,7 @@ pub struct Context {
     /// Mirrors of Git repositories.
     pub git: git::client::Client,
     /// When branches were last looked at.
-    pub polls: application::source::Polls,
+    pub polls: application::polls::Polls,
     /// Failures in a row per object, for backoff.
     pub failures: pass::Failures,
     clock: Clock,
@@ -121,7 +121,7 @@ impl Context {
         Ok(Self {
             cluster: Cluster::new(client.clone()),
             git,
-            polls: application::source::Polls::default(),
+            polls: application::polls::Polls::default(),
             client,
             args,
             metrics,

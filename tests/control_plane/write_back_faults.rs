@@ -6,8 +6,10 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::json;
 use tidegate::api::application::{ApplicationStatus, WriteBackPhase};
+use tidegate::controller::application;
 use tidegate::controller::flags::WriteBackFlag;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use crate::git::Fault;
 use crate::git_server::{LS, LS_PUSH, PLANTED, PLANTED_BASIC, PUSH, World, condition, logs, only, rollout, told};
@@ -331,6 +333,37 @@ async fn secrets_are_told_to_nobody() {
                 assert_eq!(found, None, "{what}");
             }
         }
+    })
+    .await;
+}
+
+/// Protects: Git servers. One that fails is asked once per pause and purpose, not by every pass, and what it failed with
+/// stays said; who mends the credentials need not wait.
+#[tokio::test]
+async fn a_failing_server_is_left_alone() {
+    World::run(async |world| {
+        let (_, bad, id) = world.failed().await;
+        world.git_is_down();
+        let known = world.server.log().len();
+        let began = Instant::now();
+        let first = world.look().await;
+        world.tap.take();
+        for _ in 0..6 {
+            application::reconcile(&world.ctx, &world.namespace, "shop").await.unwrap();
+        }
+        // The write-back asks again every 5 s, on however slow a machine this is; the sync after a minute.
+        let most = 2 + began.elapsed().as_secs() / 5 + began.elapsed().as_secs() / 60;
+        let asked = (world.server.log().len() - known) as u64;
+        assert!((2..=most).contains(&asked), "{asked} requests in {:?}", began.elapsed());
+        assert_eq!(world.status().await, first);
+        assert_eq!(world.tap.writes(), Vec::<String>::new());
+
+        world.server.heal();
+        for name in ["deploy-read", "deploy-write"] {
+            world.secret(name, &[("username", "ada"), ("password", PLANTED)]).await;
+        }
+        application::reconcile(&world.ctx, &world.namespace, "shop").await.unwrap();
+        world.one_commit(&id, &bad).await;
     })
     .await;
 }

@@ -1,5 +1,6 @@
 //! One pass for one Application: first what failed rollouts owe to Git, then fetch, render, apply, look, record.
 
+pub mod polls;
 pub mod report;
 pub mod source;
 pub mod sync;

@@ -1,18 +1,19 @@
 //! From an Application's `spec.source` to a branch that is fetched and files that are read.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::Api;
 
+use super::polls::{self, Failed, Purpose};
+use super::write_back;
 use crate::api::application::{Application, SecretRef};
 use crate::api::condition::application as reasons;
 use crate::controller::Context;
 use crate::controller::error::{Error, find};
-use crate::git::client::{Access, FetchError, GitObjects, Mirror, RemoteUrl};
+use crate::git::client::{Access, GitObjects, Mirror, RemoteUrl};
 use crate::git::revision::{BranchName, CommitId, FileKind, Objects, RepoPath, TreeId};
 use crate::manifest::parse::MAX_FILE_BYTES;
 use crate::manifest::{File, Object, parse};
@@ -58,7 +59,7 @@ pub struct Branch {
     /// Which version of which Secret `access` is from; none for anonymous access.
     pub secret: Option<String>,
     /// The term of leadership in which it was opened.
-    term: u64,
+    pub(super) term: u64,
 }
 
 /// Opens the Application's branch with the given Secret; without one, anonymously.
@@ -97,17 +98,50 @@ async fn read_access(ctx: &Context, namespace: &str, name: &str) -> Result<Resul
     Ok(access.map_err(|why| Problem::new(reasons::SECRET_MISSING, format!("Secret {namespace}/{name}: {why}"))))
 }
 
-/// Fetches the branch and answers its tip.
-pub async fn fetch(ctx: &Context, branch: &Branch) -> Result<Result<CommitId, FetchError>, Error> {
+/// The branch's tip as the last look found it, while that counts; else as it is now. A look that failed counts, too.
+pub async fn tip(ctx: &Context, app: &Application, branch: &Branch) -> Result<Result<CommitId, Failed>, Error> {
+    match ctx.polls.known(app, branch, Purpose::Sync, now()) {
+        Some(known) => Ok(known),
+        None => fetch(ctx, app, branch, Purpose::Sync).await,
+    }
+}
+
+/// The branch's tip as it is now, unless a look for the same purpose failed a moment ago.
+pub async fn tip_now(
+    ctx: &Context,
+    app: &Application,
+    branch: &Branch,
+    purpose: Purpose,
+) -> Result<Result<CommitId, Failed>, Error> {
+    match ctx.polls.known(app, branch, purpose, now()) {
+        Some(Err(failed)) => Ok(Err(failed)),
+        _ => fetch(ctx, app, branch, purpose).await,
+    }
+}
+
+async fn fetch(ctx: &Context, app: &Application, branch: &Branch, purpose: Purpose) -> Result<Result<CommitId, Failed>, Error> {
+    let began = now();
     let (mirror, access, name) = (branch.mirror.clone(), Arc::clone(&branch.access), branch.name.clone());
     let fetched = blocking("fetch", move || mirror.fetch(&access, &name)).await?;
     ctx.metrics.git("fetch", if fetched.is_ok() { "done" } else { "failed" });
-    Ok(fetched.map(|fetched| {
+    let outcome = fetched.map_err(Failed::from).map(|fetched| {
         if fetched.forced {
             tracing::warn!(tip = %fetched.tip, "somebody pushed with force; the new tip is taken");
         }
         fetched.tip
-    }))
+    });
+    let pause = match purpose {
+        Purpose::Sync => polls::pause(app),
+        Purpose::WriteBack => write_back::TRY_AGAIN,
+    };
+    ctx.polls.note(app, branch, purpose, outcome.clone(), pause, (began, now()));
+    Ok(outcome)
+}
+
+/// The monotonic clock.
+pub(super) fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "a look's age, on the monotonic clock")]
+    Instant::now()
 }
 
 /// Runs work on the object database, or on a Git server, beside the runtime.
@@ -138,60 +172,4 @@ pub fn render(objects: &GitObjects, directory: &TreeId) -> Result<Vec<Object>, S
         }
     }
     parse(&files).map_err(|errors| errors.to_string())
-}
-
-/// When each Application's branch was last looked at, and what was found.
-#[derive(Debug, Default)]
-pub struct Polls(Mutex<HashMap<(String, String), Poll>>);
-
-#[derive(Clone, Debug)]
-struct Poll {
-    at: Instant,
-    seen: Seen,
-    tip: CommitId,
-}
-
-/// Under what a tip was fetched. A mirror is shared by all who use its remote, so a tip is worth something only to who
-/// fetched it with the same address and the same credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
-    uid: Option<String>,
-    generation: Option<i64>,
-    secret: Option<String>,
-    /// While another replica was the leader, it may have deployed a newer tip than the one known here.
-    term: u64,
-}
-
-impl Seen {
-    fn of(app: &Application, branch: &Branch) -> Self {
-        Self { uid: app.uid(), generation: app.metadata.generation, secret: branch.secret.clone(), term: branch.term }
-    }
-}
-
-impl Polls {
-    /// The tip, when the branch was fetched within the interval, for this very Application and generation of its spec,
-    /// with the credentials as they are now.
-    #[must_use]
-    pub fn fresh(&self, app: &Application, branch: &Branch) -> Option<CommitId> {
-        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let poll = map.get(&key(app))?;
-        let fresh = poll.at.elapsed() < interval(app) && poll.seen == Seen::of(app, branch);
-        fresh.then_some(poll.tip)
-    }
-
-    /// The branch was fetched now.
-    pub fn note(&self, app: &Application, branch: &Branch, tip: CommitId) {
-        #[expect(clippy::disallowed_methods, reason = "a poll's age, on the monotonic clock")]
-        let poll = Poll { at: Instant::now(), seen: Seen::of(app, branch), tip };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key(app), poll);
-    }
-
-    /// Look again at the next pass.
-    pub fn forget(&self, namespace: &str, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(namespace.to_owned(), name.to_owned()));
-    }
-}
-
-fn key(app: &Application) -> (String, String) {
-    (app.metadata.namespace.clone().unwrap_or_default(), app.metadata.name.clone().unwrap_or_default())
 }

@@ -39,18 +39,12 @@ pub async fn run(ctx: &Context, work: &mut Work, inventory: Inventory, live: &[R
             return Ok(());
         }
     };
-    let tip = match ctx.polls.fresh(&work.app, &branch) {
-        Some(tip) => tip,
-        None => match source::fetch(ctx, &branch).await? {
-            Ok(tip) => {
-                ctx.polls.note(&work.app, &branch, tip);
-                tip
-            }
-            Err(error) => {
-                not_fetched(ctx, work, error.reason(), &error.to_string());
-                return Ok(());
-            }
-        },
+    let tip = match source::tip(ctx, &work.app, &branch).await? {
+        Ok(tip) => tip,
+        Err(failed) => {
+            not_fetched(ctx, work, failed.fetched, &failed.message);
+            return Ok(());
+        }
     };
     let now = ctx.now();
     work.condition(condition::FETCHED, true, reasons::SUCCEEDED, &format!("branch {} is at {tip}", branch.name), now);

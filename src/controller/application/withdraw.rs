@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use super::Work;
+use super::polls::Purpose;
 use super::source::{self, blocking};
-use super::write_back::{Entry, TRY_AGAIN, failure_of, fetch_reason};
+use super::write_back::{Entry, TRY_AGAIN, failure_of};
 use crate::api::application::{WriteBackPhase, WriteBackState};
 use crate::api::condition::write_back as reasons;
 use crate::api::rollout::Rollout;
@@ -72,11 +73,10 @@ async fn arrived(
         Ok(branch) => branch,
         Err(problem) => return Ok(Err((reasons::DENIED, problem.message))),
     };
-    let look = move || {
-        let fetched = branch.mirror.fetch(&branch.access, &branch.name);
-        let tip = fetched.map_err(|error| (fetch_reason(&error), error.to_string()))?.tip;
-        let found = branch.mirror.find_ours(&tip, &failed, &candidates);
-        found.map_err(|error| (reasons::UNREACHABLE, error.to_string()))
+    let tip = match source::tip_now(ctx, &work.app, &branch, Purpose::Sync).await? {
+        Ok(tip) => tip,
+        Err(failed) => return Ok(Err((failed.write_back, failed.message))),
     };
-    blocking("look for our commit", look).await
+    let found = blocking("look for our commit", move || branch.mirror.find_ours(&tip, &failed, &candidates)).await?;
+    Ok(found.map_err(|error| (reasons::UNREACHABLE, error.to_string())))
 }

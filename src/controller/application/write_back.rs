@@ -8,13 +8,14 @@
 //! A push whose answer is lost is never repeated blindly: the next pass looks for the recorded id on the branch first.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
 use super::Work;
+use super::polls::Purpose;
 use super::source::{self, Branch, blocking};
 use super::withdraw;
 use crate::api::Time;
@@ -25,7 +26,7 @@ use crate::api::rollout::{Failure, FailureCause, Rollout};
 use crate::controller::Context;
 use crate::controller::error::{Error, find, within};
 use crate::controller::flags::WriteBackFlag;
-use crate::git::client::{FetchError, Next, PushError};
+use crate::git::client::{Next, PushError};
 use crate::git::message::{self, Story};
 use crate::git::policy::{self, Breaker, Due, FailedAt, Switch, UnderWay};
 use crate::git::revert::{self, Plan, Question, Refusal, Revert};
@@ -325,9 +326,16 @@ async fn attempt(
     push: bool,
 ) -> Result<Option<Duration>, Error> {
     for race in 1..=policy::RACES {
+        let head = match source::tip_now(ctx, &work.app, &job.branch, Purpose::WriteBack).await? {
+            Ok(head) => head,
+            Err(failed) => {
+                entry.set(ctx, work, WriteBackPhase::Pending, failed.write_back, &failed.message).await;
+                return Ok(Some(TRY_AGAIN));
+            }
+        };
         let recorded = entry.state(work, ctx.now()).clone();
         let computing = Arc::clone(&job);
-        match blocking("compute the revert", move || compute(&computing, &recorded)).await? {
+        match blocking("compute the revert", move || compute(&computing, head, &recorded)).await? {
             Found::Ours(commit) => {
                 done(ctx, work, entry, &job, commit).await;
                 return Ok(None);
@@ -356,22 +364,16 @@ async fn attempt(
                 }
                 // Recorded before the push: whatever happens then, a later pass can find our commit.
                 work.record(ctx).await?;
+                let began = source::now();
                 match send(ctx, &job, head, commit).await? {
                     Ok(()) => {
                         done(ctx, work, entry, &job, commit).await;
                         return Ok(None);
                     }
-                    Err(error) => match error.next() {
-                        Next::ComputeAnew => tokio::time::sleep(policy::race_pause(race, jitter(ctx))).await,
-                        Next::LookFirst | Next::TryLater => {
-                            entry.set(ctx, work, WriteBackPhase::Pending, error.reason(), &error.to_string()).await;
-                            return Ok(Some(TRY_AGAIN));
-                        }
-                        Next::AskPerson => {
-                            entry.set(ctx, work, WriteBackPhase::Pending, error.reason(), &error.to_string()).await;
-                            return Ok(Some(TRY_RARELY));
-                        }
-                    },
+                    Err(error) if error.next() == Next::ComputeAnew => {
+                        tokio::time::sleep(policy::race_pause(race, jitter(ctx))).await;
+                    }
+                    Err(error) => return Ok(Some(not_sent(ctx, work, entry, &job, error, began).await)),
                 }
             }
         }
@@ -397,6 +399,14 @@ async fn send(ctx: &Context, job: &Arc<Job>, head: CommitId, commit: CommitId) -
     Ok(sent)
 }
 
+/// Says that a push failed, and remembers it. Returns when to try again.
+async fn not_sent(ctx: &Context, work: &mut Work, entry: &Entry<'_>, job: &Job, error: PushError, began: Instant) -> Duration {
+    let pause = if error.next() == Next::AskPerson { TRY_RARELY } else { TRY_AGAIN };
+    entry.set(ctx, work, WriteBackPhase::Pending, error.reason(), &error.to_string()).await;
+    ctx.polls.note(&work.app, &job.branch, Purpose::WriteBack, Err(error.into()), pause, (began, source::now()));
+    pause
+}
+
 async fn done(ctx: &Context, work: &mut Work, entry: &Entry<'_>, job: &Job, commit: CommitId) {
     entry.state(work, ctx.now()).commit = Some(commit.to_string());
     let message = format!("commit {commit} on {} restores {}", job.branch.name, job.good);
@@ -406,22 +416,10 @@ async fn done(ctx: &Context, work: &mut Work, entry: &Entry<'_>, job: &Job, comm
     ctx.polls.forget(&work.owner.namespace, &work.owner.name);
 }
 
-/// The word of a write-back for a fetch that failed.
-pub(super) const fn fetch_reason(error: &FetchError) -> &'static str {
-    match error {
-        FetchError::Denied(_) | FetchError::NotFound => reasons::DENIED,
-        _ => reasons::UNREACHABLE,
-    }
-}
-
-/// Fetches, looks for a commit of ours, plans, and makes the commit object. Runs beside the runtime.
-fn compute(job: &Job, state: &WriteBackState) -> Found {
+/// Looks for a commit of ours below the tip, plans, and makes the commit object. Runs beside the runtime.
+fn compute(job: &Job, head: CommitId, state: &WriteBackState) -> Found {
     let not_now = |message: String| Found::NotNow { reason: reasons::UNREACHABLE, message };
     let mirror = &job.branch.mirror;
-    let head = match mirror.fetch(&job.branch.access, &job.branch.name) {
-        Ok(fetched) => fetched.tip,
-        Err(error) => return Found::NotNow { reason: fetch_reason(&error), message: error.to_string() },
-    };
     let Ok(good) = job.good.parse::<CommitId>() else {
         let message = format!("the recorded stable commit '{}' is not a commit id", job.good);
         return Found::Refused(Refusal { reason: reasons::STABLE_UNVERIFIED, message });

@@ -54,6 +54,15 @@ impl FetchError {
             Self::Redirected(_) | Self::NotGit(_) => application::INVALID_SPEC,
         }
     }
+
+    /// The reason of a write-back that could not fetch.
+    #[must_use]
+    pub const fn write_back_reason(&self) -> &'static str {
+        match self {
+            Self::Denied(_) | Self::NotFound => write_back::DENIED,
+            _ => write_back::UNREACHABLE,
+        }
+    }
 }
 
 impl From<Fault> for FetchError {

@@ -102,7 +102,45 @@ fn until(now: Timestamp, next: Option<Timestamp>) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use kube::Client;
+    use kube::client::Body;
+
     use super::*;
+    use crate::controller::flags::ControllerArgs;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ControllerArgs,
+    }
+
+    /// A context whose API server never answers: these passes do not ask it.
+    fn context() -> (Context, impl Sized) {
+        let (service, server) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
+        let args = Line::try_parse_from(["tidegate"]).unwrap().args;
+        (Context::new(Client::new(service, "default"), args).unwrap(), server)
+    }
+
+    /// Protects: everything else, from a pass that panics: it is caught, counted by its kind, and tried again later and
+    /// later, while another object's pass goes on as always; the first good pass ends the count.
+    #[tokio::test]
+    async fn a_panic_is_caught_and_counted() {
+        let (ctx, _server) = context();
+        async fn defect() -> Result<Option<Timestamp>, Error> {
+            panic!("a defect")
+        }
+        let bad = async |name: &str| run(&ctx, "Rollout", "shop", name, defect()).await;
+        let after = |seconds| Action::requeue(Duration::from_secs(seconds));
+        assert_eq!(bad("web").await, after(1));
+        assert_eq!(bad("web").await, after(2));
+        assert_eq!(bad("api").await, after(1));
+        assert_eq!(run(&ctx, "Rollout", "shop", "web", async { Ok(None) }).await, Action::requeue(RESYNC));
+        assert_eq!(bad("web").await, after(1));
+        let text = ctx.metrics.text();
+        let count = r#"tidegate_reconcile_errors_total{kind="Rollout",reason="panic"} 4"#;
+        assert!(text.lines().any(|line| line == count), "{text}");
+    }
 
     /// Protects: a pause that ends in an hour is still looked at every few seconds (a missed event costs seconds, not
     /// hours), and one that is over is looked at now.

@@ -1,5 +1,7 @@
 //! The definitions on a real API server: accepted as they are, and each rule and bound refuses what it should.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
@@ -268,10 +270,26 @@ fn refused_others() -> Vec<Refused> {
     all
 }
 
-/// Protects: each rule of ours refuses its example, and says why in our words.
+/// The sentences of all rules below a schema.
+fn sentences(schema: &JSONSchemaProps, out: &mut BTreeSet<String>) {
+    let rules = schema.x_kubernetes_validations.iter().flatten();
+    out.extend(rules.map(|rule| rule.message.clone().unwrap_or_else(|| panic!("a rule without a sentence: {}", rule.rule))));
+    for inner in schema.properties.iter().flatten().map(|(_, inner)| inner) {
+        sentences(inner, out);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(item)) = &schema.items {
+        sentences(item, out);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &schema.additional_properties {
+        sentences(values, out);
+    }
+}
+
+/// Protects: each rule of ours refuses its example, and says why in our words; and no rule is without an example.
 #[tokio::test]
 async fn each_rule_refuses_its_example() {
     let Some(client) = support::cluster().await else { return };
+    let mut told = Vec::new();
     for (mut object, pointer, value, field, sentence) in [refused_rollouts(), refused_applications(), refused_others()].concat() {
         *object.pointer_mut(pointer).unwrap() = value.clone();
         let found = refusals(&client, &object).await;
@@ -279,7 +297,17 @@ async fn each_rule_refuses_its_example() {
         assert_eq!(found.len(), 1, "{case}");
         assert!(found[0].1.contains(sentence), "{case}");
         assert!(field.is_empty() || found[0].0 == field, "{case}");
+        told.push(found[0].1.clone());
     }
+    let mut all = BTreeSet::new();
+    for crd in api::crds() {
+        sentences(crd.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap(), &mut all);
+    }
+    // Tried where there is something to change: `the_selector_stays`.
+    all.retain(|sentence| !sentence.ends_with("cannot be changed; create a new Rollout instead"));
+    assert!(all.len() >= 10, "only {} rules were found", all.len());
+    all.retain(|sentence| !told.iter().any(|told| told.contains(sentence)));
+    assert_eq!(all, BTreeSet::new(), "rules without an example");
 }
 
 /// Protects: a selector that changed would leave pods that nobody owns.

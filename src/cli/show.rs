@@ -164,5 +164,5 @@ pub fn verdict(rollout: &Rollout) -> Exit {
 fn needs_person(status: &RolloutStatus) -> bool {
     let waits = status.waiting_on.as_ref().map(|waiting| waiting.reason);
     let inconclusive = status.pause_conditions.iter().any(|pause| pause.reason == PauseReason::InconclusiveAnalysis);
-    inconclusive || matches!(waits, Some(WaitingReason::UserPromotion | WaitingReason::Brake))
+    inconclusive || waits == Some(WaitingReason::UserPromotion)
 }

@@ -137,14 +137,8 @@ pub enum WaitingReason {
     Evidence,
     /// The delay before a ReplicaSet is scaled down.
     ScaleDownDelay,
-    /// The Git server.
-    Git,
     /// Prometheus.
     Prometheus,
-    /// The API server.
-    ApiServer,
-    /// A person to release a brake.
-    Brake,
 }
 
 /// The traffic split in percent.

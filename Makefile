@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help up down demo test check soak
+.PHONY: help up down demo test check soak image
 # Recipes say what they do by themselves.
 .SILENT:
 
@@ -23,3 +23,6 @@ up: ## A real node from source: pods, gateway, Prometheus, Git server, Tidegate 
 
 down: ## Ends what `up` started and leaves nothing
 	testbed/down
+
+image: ## An image of this tree for your own cluster, in target/image/tidegate.tar
+	testbed/image

@@ -4,6 +4,9 @@
 REQUIRED=${TIDEGATE_REQUIRE_NODE:-}
 LOG=$(mktemp -d)
 INSTANCE=$PWD/target/test-control-plane
+# A node that somebody brought up before is theirs to take down.
+NODE_WAS_UP=''
+[ ! -e target/testbed/env ] || NODE_WAS_UP=1
 RESULTS=()
 STARTED=$(date +%s)
 
@@ -12,6 +15,7 @@ finish() {
   local code=$?
   trap - EXIT
   TIDEGATE_TESTBED_DIR=$INSTANCE testbed/down >/dev/null 2>&1 || true
+  [ -n "$NODE_WAS_UP" ] || testbed/down >/dev/null 2>&1 || true
   rm -rf "$LOG"
   exit "$code"
 }
@@ -58,7 +62,7 @@ rust_pure() {
     file=${file#tests/}
     file=${file%/main.rs}
     file=${file%.rs}
-    [ "$file" = control_plane ] || tests+=(--test "$file")
+    case $file in control_plane | node) ;; *) tests+=(--test "$file") ;; esac
   done
   cargo test --lib --bins "${tests[@]}"
 }
@@ -80,11 +84,14 @@ control_plane() {
   testbed/down
 }
 
-# The whole story on a real node; the demo checks every claim from outside.
+# Releases on a real node, under load; then the whole story, of which the demo checks every claim from outside.
 node() {
   local why
   if [ "$(uname -s)" != Linux ]; then skip "a node needs Linux"; return; fi
   if [ "$(id -u)" != 0 ]; then skip "a node needs root"; return; fi
+  testbed/up node
+  # shellcheck disable=SC1091
+  (. target/testbed/env && TIDEGATE_REQUIRE_NODE=1 cargo test --test node -- --test-threads 5)
   testbed/demo/run
 }
 

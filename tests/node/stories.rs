@@ -1,0 +1,172 @@
+//! The stories. All run at once, each in a namespace of its own; the controller is the one that `deploy/` installed.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidegate::api::rollout::{RolloutPhase, WaitingReason};
+
+use crate::shop::{Shop, story};
+
+/// Requests a second in each story: enough to notice one that is lost, few enough for all stories on two cores.
+const RATE: u32 = 40;
+
+fn nothing() -> Value {
+    json!({})
+}
+
+fn canary(patch: Value) -> Value {
+    json!({"spec": {"strategy": {"canary": patch}}})
+}
+
+/// Protects: a good release through the gateway loses no request, and both versions are seen on the way.
+#[tokio::test]
+async fn promote() {
+    story("promote", nothing(), async |shop: &Shop| {
+        let load = shop.load(RATE);
+        shop.release("2").await;
+        shop.at_step(3, 60).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        shop.ask(&["promote", "web"]);
+        shop.promoted().await;
+        shop.pods(2).await;
+        let answers = load.end();
+        answers.assert_none_lost();
+        assert!(answers.of("1") > 0 && answers.of("2") > 0, "{answers:?}");
+        assert_eq!(shop.version(&[]).await.as_deref(), Some("2"));
+    })
+    .await;
+}
+
+async fn abort_at(shop: &Shop, step: i32, weight: i32) {
+    let load = shop.load(RATE);
+    shop.release("2").await;
+    shop.at_step(step, weight).await;
+    shop.ask(&["abort", "web"]);
+    shop.stopped().await;
+    assert_eq!(shop.version(&[]).await.as_deref(), Some("1"));
+    shop.pods(2).await;
+    load.end().assert_none_lost();
+}
+
+/// Protects: aborting in the first weight, and in a later one, loses no request and leaves only stable's pods.
+#[tokio::test]
+async fn abort_early() {
+    story("abort-early", nothing(), async |shop: &Shop| abort_at(shop, 1, 20).await).await;
+}
+
+/// Protects: see [`abort_early`].
+#[tokio::test]
+async fn abort_late() {
+    story("abort-late", nothing(), async |shop: &Shop| abort_at(shop, 3, 60).await).await;
+}
+
+/// Protects: aborting while all traffic is on the canary, which is the farthest way back.
+#[tokio::test]
+async fn abort_at_100() {
+    let steps = canary(json!({"steps": [{"setWeight": 100}, {"pause": {}}]}));
+    story("abort-100", steps, async |shop: &Shop| abort_at(shop, 1, 100).await).await;
+}
+
+/// Protects: a newer version in the middle of a release takes over without a lost request; the one in between is gone.
+#[tokio::test]
+async fn supersede() {
+    story("supersede", nothing(), async |shop: &Shop| {
+        let load = shop.load(RATE);
+        shop.release("2").await;
+        shop.at_step(3, 60).await;
+        shop.release("3").await;
+        shop.at_step(3, 60).await;
+        shop.ask(&["promote", "web"]);
+        shop.promoted().await;
+        shop.pods(2).await;
+        load.end().assert_none_lost();
+        assert_eq!(shop.version(&[]).await.as_deref(), Some("3"));
+    })
+    .await;
+}
+
+/// Protects: the template going back to stable's in the middle of a release is an abort: at once, and without a loss.
+#[tokio::test]
+async fn back_to_stable() {
+    story("back", nothing(), async |shop: &Shop| {
+        let load = shop.load(RATE);
+        shop.release("2").await;
+        shop.at_step(3, 60).await;
+        shop.release("1").await;
+        shop.promoted().await;
+        shop.pods(2).await;
+        load.end().assert_none_lost();
+        assert_eq!(shop.version(&[]).await.as_deref(), Some("1"));
+    })
+    .await;
+}
+
+/// Protects: pods that fit on no node never cost a request; the release waits with the reason, and an abort ends it.
+#[tokio::test]
+async fn no_room_for_new_pods() {
+    story("no-room", nothing(), async |shop: &Shop| {
+        let load = shop.load(RATE);
+        let container = "/spec/template/spec/containers/0";
+        shop.change(json!([
+            {"op": "replace", "path": format!("{container}/env/0/value"), "value": "2"},
+            {"op": "add", "path": format!("{container}/resources"), "value": {"requests": {"memory": "4Ti"}}}
+        ]))
+        .await;
+        shop.until("it waits for pods", |status| {
+            status.waiting_on.as_ref().is_some_and(|waiting| waiting.reason == WaitingReason::PodsReady)
+        })
+        .await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(shop.status().await.weights.unwrap().canary, 0);
+        shop.ask(&["abort", "web"]);
+        shop.stopped().await;
+        shop.pods(2).await;
+        load.end().assert_none_lost();
+    })
+    .await;
+}
+
+/// Protects: a controller that dies in every phase of a release and of an abort changes nothing for those who ask.
+#[tokio::test]
+async fn controller_killed() {
+    story("killed", nothing(), async |shop: &Shop| {
+        let load = shop.load(RATE);
+        shop.release("2").await;
+        shop.kill_controller().await;
+        shop.at_step(1, 20).await;
+        shop.kill_controller().await;
+        shop.at_step(3, 60).await;
+        shop.ask(&["promote", "web"]);
+        shop.kill_controller().await;
+        shop.promoted().await;
+        shop.release("3").await;
+        shop.at_step(3, 60).await;
+        shop.ask(&["abort", "web"]);
+        shop.kill_controller().await;
+        shop.stopped().await;
+        shop.pods(2).await;
+        load.end().assert_none_lost();
+        assert_eq!(shop.version(&[]).await.as_deref(), Some("2"));
+    })
+    .await;
+}
+
+/// Protects: more and fewer replicas in the middle of a release.
+#[tokio::test]
+async fn replicas_change_in_flight() {
+    story("replicas", nothing(), async |shop: &Shop| {
+        let load = shop.load(RATE);
+        shop.release("2").await;
+        shop.at_step(1, 20).await;
+        shop.change(json!([{"op": "replace", "path": "/spec/replicas", "value": 4}])).await;
+        shop.at_step(3, 60).await;
+        shop.change(json!([{"op": "replace", "path": "/spec/replicas", "value": 2}])).await;
+        shop.pods(4).await;
+        shop.ask(&["promote", "web"]);
+        let status = shop.promoted().await;
+        assert_eq!(status.phase, Some(RolloutPhase::Healthy));
+        shop.pods(2).await;
+        load.end().assert_none_lost();
+    })
+    .await;
+}

@@ -5,6 +5,7 @@
 //! skipped, unless `TIDEGATE_REQUIRE_NODE=1`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a story stops at the first thing that is not as it should be")]
 
+mod audit;
 mod load;
 mod shop;
 mod stories;

@@ -1,5 +1,6 @@
 //! A shop in a namespace of its own: two Services, a route, a Rollout, and the people who release it.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use tidegate::api::names::SYSTEM_NAMESPACE;
 use tidegate::api::rollout::{Rollout, RolloutPhase, RolloutStatus};
 
+use crate::audit;
 use crate::load::Load;
 
 /// Longest time for anything that a story waits for. Pods start within seconds; two cores may be busy.
@@ -34,6 +36,19 @@ pub struct Shop {
     pub namespace: String,
     kubeconfig: String,
     host: String,
+}
+
+/// How much the controller wrote while `tell` went on.
+pub async fn writes_while(shop: &Shop, tell: impl AsyncFnOnce()) -> usize {
+    let before: usize = shop.writes().values().sum();
+    tell().await;
+    let after = shop.writes();
+    let count = after.values().sum::<usize>() - before;
+    #[expect(clippy::print_stderr, reason = "numbers are read by people")]
+    {
+        eprintln!("{count} writes in {}; since it opened: {after:?}", shop.namespace);
+    }
+    count
 }
 
 /// Opens a shop whose Rollout is the stories' one with `patch` merged in, tells the story, and clears everything away.
@@ -161,6 +176,11 @@ impl Shop {
         self.rollouts().patch("web", &PatchParams::default(), &patch).await.unwrap();
     }
 
+    /// Changes the Rollout by a JSON merge patch.
+    pub async fn merge(&self, patch: &Value) {
+        self.rollouts().patch("web", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    }
+
     /// Runs the plugin as a person would; returns its exit code and what it printed.
     pub fn kubectl(&self, args: &[&str]) -> (i32, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_kubectl-tidegate"))
@@ -234,6 +254,25 @@ impl Shop {
             assert!(tokio::time::Instant::now() < until, "{} pods, not {count}", alive.len());
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// What the controller wrote in this namespace so far.
+    pub fn writes(&self) -> BTreeMap<String, usize> {
+        audit::writes(&given("TIDEGATE_AUDIT_LOG"), &self.namespace)
+    }
+
+    /// An analysis of the canary as people write it: the share of good answers that the gateway counted.
+    pub async fn watch_success_rate(&self) {
+        let canary = format!("{}-web-canary-http-80@kubernetesgateway", self.namespace);
+        let of = |more: &str| format!("sum(rate(traefik_service_requests_total{{service=\"{canary}\"{more}}}[10s]))");
+        let query = format!("1 - (({} or vector(0)) / {})", of(",code=~\"5..\""), of(""));
+        self.apply(&json!({
+            "apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisTemplate",
+            "metadata": {"name": "success-rate", "namespace": self.namespace},
+            "spec": {"metrics": [{
+                "name": "success-rate", "interval": "3s", "failureLimit": 1, "successCondition": "result[0] >= 0.95",
+                "provider": {"prometheus": {"address": given("TIDEGATE_PROMETHEUS_CLUSTER_URL"), "query": query}}}]}}))
+            .await;
     }
 
     pub fn load(&self, per_second: u32) -> Load {

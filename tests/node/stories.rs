@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidegate::api::rollout::{RolloutPhase, WaitingReason};
 
-use crate::shop::{Shop, story};
+use crate::shop::{Shop, story, writes_while};
 
 /// Requests a second in each story: enough to notice one that is lost, few enough for all stories on two cores.
 const RATE: u32 = 40;
@@ -166,6 +166,46 @@ async fn replicas_change_in_flight() {
         let status = shop.promoted().await;
         assert_eq!(status.phase, Some(RolloutPhase::Healthy));
         shop.pods(2).await;
+        load.end().assert_none_lost();
+    })
+    .await;
+}
+
+/// Four weights with an analysis in the background.
+fn analysed() -> Value {
+    let pause = json!({"pause": {"duration": "4s"}});
+    let steps = [10, 25, 50, 75].into_iter().flat_map(|weight| [json!({"setWeight": weight}), pause.clone()]);
+    canary(json!({"analysis": {"templates": [{"templateName": "success-rate"}]}, "steps": steps.collect::<Vec<_>>()}))
+}
+
+/// Protects: a whole good canary takes at most 25 writes, an aborted one at most 30 (the API server's audit log), and once
+/// it is over nothing more is written.
+#[tokio::test]
+async fn writes_are_few() {
+    story("writes", nothing(), async |shop: &Shop| {
+        shop.watch_success_rate().await;
+        let spec = analysed();
+        shop.merge(&spec).await;
+        let load = shop.load(RATE);
+        let good = writes_while(shop, async || {
+            shop.release("2").await;
+            shop.promoted().await;
+            shop.pods(2).await;
+        })
+        .await;
+        assert!(good <= 25, "a good canary took {good} writes");
+        let aborted = writes_while(shop, async || {
+            shop.release("3").await;
+            shop.at_step(5, 50).await;
+            shop.ask(&["abort", "web"]);
+            shop.stopped().await;
+            shop.pods(2).await;
+        })
+        .await;
+        assert!(aborted <= 30, "an aborted canary took {aborted} writes");
+        // The last write follows what the last pod does.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(writes_while(shop, async || tokio::time::sleep(Duration::from_secs(10)).await).await, 0, "at rest");
         load.end().assert_none_lost();
     })
     .await;

@@ -21,12 +21,14 @@ pub enum Effect {
         /// The patch.
         patch: Patch,
     },
-    /// Point a Service at a revision, unless its uid or its present revision is another than seen.
+    /// Point a Service at a revision, unless it changed since it was seen.
     SetSelector {
         /// Name of the Service.
         service: String,
         /// Its uid.
         uid: String,
+        /// Its resourceVersion as seen.
+        resource_version: String,
         /// Hash in its selector as seen.
         from: Option<String>,
         /// Hash of the revision it is to route to.
@@ -56,6 +58,8 @@ pub enum Effect {
         name: String,
         /// Its uid.
         uid: String,
+        /// Its generation as seen, for what raises risk: an old decision may find the same size again.
+        generation: Option<i64>,
         /// Its size as seen.
         from: i32,
         /// Its wanted size.
@@ -102,6 +106,7 @@ impl Effect {
         Self::SetSelector {
             service: service.name.clone(),
             uid: service.uid.clone(),
+            resource_version: service.resource_version.clone(),
             from: service.hash.clone(),
             to: to.to_owned(),
         }

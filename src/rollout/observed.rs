@@ -52,6 +52,8 @@ pub struct ReplicaSet {
     pub uid: String,
     /// `metadata.resourceVersion`.
     pub resource_version: String,
+    /// `metadata.generation`: how often its spec changed.
+    pub generation: i64,
     /// Hash of its revision, from its label.
     pub hash: String,
     /// Its revision, from its label; 0 when the label is missing.
@@ -75,6 +77,8 @@ pub struct Service {
     pub name: String,
     /// Uid.
     pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
     /// The pod-template-hash in its selector.
     pub hash: Option<String>,
     /// Does it have a selector at all?

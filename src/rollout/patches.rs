@@ -15,11 +15,12 @@ fn escaped(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-/// Sets the pod-template-hash in a Service's selector, if its uid and present hash are as seen.
+/// Sets the pod-template-hash in a Service's selector, if the Service is as seen.
 #[must_use]
-pub fn selector(uid: &str, from: Option<&str>, to: &str) -> Value {
+pub fn selector(uid: &str, resource_version: &str, from: Option<&str>, to: &str) -> Value {
     let path = format!("/spec/selector/{}", escaped(names::POD_TEMPLATE_HASH));
-    let mut operations = vec![test("/metadata/uid", json!(uid))];
+    let seen = |key: &str, value: &str| test(&format!("/metadata/{key}"), json!(value));
+    let mut operations = vec![seen("uid", uid), seen("resourceVersion", resource_version)];
     if let Some(from) = from {
         operations.push(test(&path, json!(from)));
     }
@@ -27,11 +28,13 @@ pub fn selector(uid: &str, from: Option<&str>, to: &str) -> Value {
     Value::Array(operations)
 }
 
-/// Changes a ReplicaSet's size, if its uid and present size are as seen.
+/// Changes a ReplicaSet's size, if its uid, its present size and, where given, its generation are as seen.
 #[must_use]
-pub fn scale(uid: &str, from: i32, to: i32) -> Value {
-    json!([test("/metadata/uid", json!(uid)), test("/spec/replicas", json!(from)),
-        {"op": "replace", "path": "/spec/replicas", "value": to}])
+pub fn scale(uid: &str, generation: Option<i64>, from: i32, to: i32) -> Value {
+    let mut operations = vec![test("/metadata/uid", json!(uid)), test("/spec/replicas", json!(from))];
+    operations.extend(generation.map(|generation| test("/metadata/generation", json!(generation))));
+    operations.push(json!({"op": "replace", "path": "/spec/replicas", "value": to}));
+    Value::Array(operations)
 }
 
 /// Writes a revision's number on its ReplicaSet, if its uid is as seen.

@@ -44,11 +44,11 @@ impl Cluster {
                 live.written = uptime;
                 self.log.push(format!("HTTPRoute {route}: canary weight {from} -> {to}"));
             }
-            Effect::SetSelector { service, uid, from, to } => {
+            Effect::SetSelector { service, uid, resource_version, from, to } => {
                 let uptime = self.uptime;
                 let live = self.services.get_mut(service).ok_or("no such Service")?;
                 let before = live.hash();
-                patched(&mut live.object, &parsed(patches::selector(uid, from.as_deref(), to))?)?;
+                patched(&mut live.object, &parsed(patches::selector(uid, resource_version, from.as_deref(), to))?)?;
                 live.moved = Some((uptime, before));
                 self.log.push(format!("Service {service}: selects {}", self.label(to)));
             }
@@ -57,7 +57,9 @@ impl Cluster {
                 patched(&mut self.set_mut(name)?.object, &parsed(patches::number(uid, *revision))?)?;
                 self.log.push(format!("ReplicaSet {name}: revision {revision}"));
             }
-            Effect::ScaleReplicaSet { name, uid, from, to } => self.scale_set(name, uid, *from, *to)?,
+            Effect::ScaleReplicaSet { name, uid, generation, from, to } => {
+                self.scale_set(name, &patches::scale(uid, *generation, *from, *to), (*from, *to))?;
+            }
             Effect::DeleteReplicaSet { name, uid, resource_version } => self.delete_set(name, uid, resource_version)?,
             Effect::CreateRun { name, spec } => self.create_run(name, spec)?,
             Effect::TerminateRun { name, uid, reason } => {
@@ -113,10 +115,10 @@ impl Cluster {
         Ok(())
     }
 
-    fn scale_set(&mut self, name: &str, uid: &str, from: i32, to: i32) -> Result<(), Refusal> {
+    fn scale_set(&mut self, name: &str, patch: &Value, (from, to): (i32, i32)) -> Result<(), Refusal> {
         let uptime = self.uptime;
         let set = self.set_mut(name)?;
-        patched(&mut set.object, &parsed(patches::scale(uid, from, to))?)?;
+        patched(&mut set.object, &parsed(patch.clone())?)?;
         set.pods.resize(usize::try_from(to).unwrap_or(0), uptime);
         let label = set.image.clone();
         self.log.push(format!("ReplicaSet of {label}: {from} -> {to} pods"));

@@ -331,6 +331,7 @@ impl Cluster {
             uid: text("uid"),
             // It changes with the status, too.
             resource_version: format!("{}.{current}.{ready}", text("resourceVersion")),
+            generation: meta["generation"].as_i64().unwrap_or(0),
             hash: set.hash.clone(),
             revision: revision.unwrap_or(0),
             wanted: set.wanted(),
@@ -354,8 +355,15 @@ impl Cluster {
                 endpoints.insert(set.hash.clone(), set.ready);
             }
         }
-        let uid = service.object["metadata"]["uid"].as_str().unwrap_or("").to_owned();
-        Some(Service { name: name.to_owned(), uid, hash, has_selector: true, ready_endpoints: endpoints })
+        let meta = |key: &str| service.object["metadata"][key].as_str().unwrap_or("").to_owned();
+        Some(Service {
+            name: name.to_owned(),
+            uid: meta("uid"),
+            resource_version: meta("resourceVersion"),
+            hash,
+            has_selector: true,
+            ready_endpoints: endpoints,
+        })
     }
 
     fn with_status(&self, route: &Route) -> Value {

@@ -129,7 +129,8 @@ fn label_of(route: &Value) -> Option<&str> {
 /// The patch that gives the canary `weight` percent (0..=100) and stable the rest, or `None` when there is nothing to do.
 ///
 /// Each write stands behind tests of the route's uid and of the backend's name and weight as they were seen, so that
-/// an edit by somebody else in between fails the patch instead of being half overwritten.
+/// an edit by somebody else in between fails the patch instead of being half overwritten. One that raises the weight
+/// also stands behind the route's generation.
 pub fn patch(route: &Value, services: Services<'_>, weight: i32) -> Result<Option<Patch>, RouteError> {
     let splits = splits(route, services)?;
     if is_at(&splits, weight) && label_fits(route, weight) {
@@ -138,6 +139,10 @@ pub fn patch(route: &Value, services: Services<'_>, weight: i32) -> Result<Optio
     let mut operations = Vec::new();
     if let Some(uid) = route.pointer("/metadata/uid") {
         operations.push(test("/metadata/uid", uid.clone()));
+    }
+    // More traffic only on the very spec that was seen: the same weights may be there again for another reason.
+    if let Some(generation) = route.pointer("/metadata/generation").filter(|_| weight > canary_weight(&splits)) {
+        operations.push(test("/metadata/generation", generation.clone()));
     }
     for split in splits.iter().filter(|split| !split.is_exactly(weight)) {
         for (index, name, wanted) in

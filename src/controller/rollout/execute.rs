@@ -36,9 +36,9 @@ impl Executor<'_> {
                 let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &http_route());
                 patch_json(&api, route, patch.clone(), &format!("set weight {to} in HTTPRoute {route}")).await
             }
-            Effect::SetSelector { service, uid, from, to } => {
+            Effect::SetSelector { service, uid, resource_version, from, to } => {
                 let api: Api<Service> = Api::namespaced(self.client.clone(), namespace);
-                let patch = patches::selector(uid, from.as_deref(), to);
+                let patch = patches::selector(uid, resource_version, from.as_deref(), to);
                 patch_json(&api, service, parse(patch)?, &format!("point Service {service} at {to}")).await
             }
             Effect::CreateReplicaSet { hash, revision, replicas } => {
@@ -49,8 +49,9 @@ impl Executor<'_> {
             Effect::NumberReplicaSet { name, uid, revision } => {
                 self.patch_set(name, patches::number(uid, *revision), "number a ReplicaSet").await
             }
-            Effect::ScaleReplicaSet { name, uid, from, to } => {
-                self.patch_set(name, patches::scale(uid, *from, *to), &format!("scale ReplicaSet {name} to {to}")).await
+            Effect::ScaleReplicaSet { name, uid, generation, from, to } => {
+                let patch = patches::scale(uid, *generation, *from, *to);
+                self.patch_set(name, patch, &format!("scale ReplicaSet {name} to {to}")).await
             }
             Effect::DeleteReplicaSet { name, uid, resource_version } => {
                 let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &replica_set_resource());

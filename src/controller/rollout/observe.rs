@@ -82,6 +82,7 @@ fn replica_set(set: &ReplicaSet) -> observed::ReplicaSet {
         name: set.name_any(),
         uid: set.uid().unwrap_or_default(),
         resource_version: set.resource_version().unwrap_or_default(),
+        generation: generation.unwrap_or(0),
         hash: set.labels().get(names::POD_TEMPLATE_HASH).cloned().unwrap_or_default(),
         revision: set.labels().get(names::REVISION).and_then(|number| number.parse().ok()).unwrap_or(0),
         wanted,
@@ -139,6 +140,7 @@ async fn get_service(
     Ok(Some(observed::Service {
         name: name.to_owned(),
         uid: service.uid().unwrap_or_default(),
+        resource_version: service.resource_version().unwrap_or_default(),
         hash: selector.get(names::POD_TEMPLATE_HASH).cloned(),
         has_selector: !selector.is_empty(),
         ready_endpoints: ready_endpoints(&slices.items, hashes),

@@ -6,15 +6,22 @@ use crate::api::condition::rollout as reasons;
 use crate::api::rollout::{RolloutPhase, ScaleDown, WaitingReason};
 use crate::rollout::observed::{ReplicaSet, TemplateCheck};
 
+/// Only on the ReplicaSet as it was seen: the same size may be there again for another reason.
 fn resize(set: &ReplicaSet, to: i32) -> Effect {
-    Effect::ScaleReplicaSet { name: set.name.clone(), uid: set.uid.clone(), from: set.wanted, to }
+    let generation = Some(set.generation);
+    Effect::ScaleReplicaSet { name: set.name.clone(), uid: set.uid.clone(), generation, from: set.wanted, to }
+}
+
+/// More pods of stable lower risk, whoever else scaled it meanwhile.
+fn grow(set: &ReplicaSet, to: i32) -> Effect {
+    Effect::ScaleReplicaSet { name: set.name.clone(), uid: set.uid.clone(), generation: None, from: set.wanted, to }
 }
 
 /// Keeps stable at `spec.replicas`. More pods of stable lower risk and come first.
 pub(super) fn keep_stable(draft: &mut Draft<'_>) {
     let Some(stable) = draft.status.stable.clone() else { return };
     match draft.seen.replica_set(&stable.hash) {
-        Some(set) if set.wanted < draft.spec.replicas => draft.lower.push(resize(set, draft.spec.replicas)),
+        Some(set) if set.wanted < draft.spec.replicas => draft.lower.push(grow(set, draft.spec.replicas)),
         Some(set) if set.wanted > draft.spec.replicas => draft.raise.push(resize(set, draft.spec.replicas)),
         Some(_) => {}
         None if stable.digest == draft.spec.digest && draft.seen.template == TemplateCheck::Accepted => {

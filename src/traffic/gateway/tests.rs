@@ -62,6 +62,18 @@ fn patch_fails_on_foreign_edits() {
     }
 }
 
+/// Protects: an old decision. More traffic only on the spec that was seen, also where the weights are the same again; less
+/// traffic at any time.
+#[test]
+fn only_more_traffic_asks_for_the_generation() {
+    let mut later = route();
+    later["metadata"]["generation"] = json!(4);
+    for (weight, goes) in [(75, false), (50, true), (0, true)] {
+        let patch = patch(&route(), SERVICES, weight).unwrap().unwrap();
+        assert_eq!(json_patch::patch(&mut later.clone(), &patch).is_ok(), goes, "{weight}");
+    }
+}
+
 /// Protects: a route that names neither or only one Service is refused with the names that were found.
 #[test]
 fn route_without_the_services() {

@@ -12,12 +12,12 @@ use crate::play::Answer;
 use crate::support;
 use crate::world::{World, in_world, lines, reason};
 
-/// So many scenarios at a time.
-const AT_ONCE: usize = 4;
+/// So many scenarios at a time. Most of their time they wait for somebody: a kubelet, a gateway, a delay.
+pub const AT_ONCE: usize = 16;
 
 /// Where a scenario ends.
 #[derive(Debug, PartialEq)]
-struct End {
+pub struct End {
     /// Routes, selectors and sizes.
     picture: Vec<String>,
     /// The record, without times and names.
@@ -29,7 +29,7 @@ struct End {
 }
 
 /// A Rollout that pauses at a weight of 50, its background analysis in good order.
-async fn paused(world: &World, name: &str, journal: &Arc<Journal>) {
+pub async fn paused(world: &World, name: &str, journal: &Arc<Journal>) {
     let ctx = world.controller(&Wire::new(journal, None)).await;
     let mut rollout = world.rollout(name, "shop:1");
     rollout["spec"]["strategy"]["canary"]["steps"] = json!([{"setWeight": 50}, {"pause": {}}]);
@@ -41,7 +41,8 @@ async fn paused(world: &World, name: &str, journal: &Arc<Journal>) {
     world.drive(&ctx, name, "paused", |status| status["phase"] == "Paused" && status["currentStepIndex"] == 1).await;
 }
 
-async fn end(world: &World, name: &str, journal: &Journal) -> End {
+/// Where a Rollout is, in words that do not depend on its name.
+pub async fn end(world: &World, name: &str, journal: &Journal) -> End {
     let strip = |text: String| text.replace(name, "NAME");
     let status = serde_json::to_value(world.get(name).await.status).unwrap();
     let failure = &status["failure"];
@@ -67,9 +68,37 @@ async fn end(world: &World, name: &str, journal: &Journal) -> End {
 
 /// What starts a scenario, and when it is over.
 #[derive(Clone, Copy)]
-struct Story {
-    word: &'static str,
-    over: fn(&Value) -> bool,
+pub struct Story {
+    pub word: &'static str,
+    pub over: fn(&Value) -> bool,
+}
+
+impl Story {
+    /// A verdict Failed, up to the canary's pods being gone.
+    pub const ABORT: Self = Self { word: "abort", over: |status| status["abort"] == true && is_calm(status) };
+    /// A person's promotion from the last step, up to the old pods being gone.
+    pub const PROMOTE: Self = Self { word: "promote", over: |status| status["phase"] == "Healthy" && is_calm(status) };
+    /// Another template while a canary pauses, up to the same pause of the new one.
+    pub const SUPERSEDE: Self = Self {
+        word: "supersede",
+        over: |status| {
+            let paused = status["phase"] == "Paused" && status["currentStepIndex"] == 1;
+            paused && status["canary"]["revision"] == 3 && status["scaleDowns"].is_null() && status["weights"]["verified"] == true
+        },
+    };
+
+    /// What starts it.
+    pub async fn begin(&self, world: &World, name: &str) {
+        match self.word {
+            "abort" => fail(world, name).await,
+            "supersede" => world.deploy(name, "shop:3").await,
+            _ => world.request(name, "1", "promote").await,
+        }
+    }
+}
+
+fn is_calm(status: &Value) -> bool {
+    status["scaleDowns"].is_null() && status["replicas"] == 2
 }
 
 /// Prepares a Rollout, starts the story, and lets the controller die as said. The end, and how many writes led to it.
@@ -77,10 +106,7 @@ async fn play(world: &World, story: Story, fault: Option<(usize, When)>) -> (End
     let name = fault.map_or_else(|| story.word.to_owned(), |(nth, when)| format!("{}-{nth}-{when:?}", story.word).to_lowercase());
     let journal = Arc::new(Journal::default());
     paused(world, &name, &journal).await;
-    match story.word {
-        "abort" => fail(world, &name).await,
-        _ => world.request(&name, "1", "promote").await,
-    }
+    story.begin(world, &name).await;
     let before = world.story(&journal).len();
     let wire = match fault {
         Some((nth, when)) => Wire::dies_at(&journal, world.judge(&name), nth, when),
@@ -100,7 +126,7 @@ async fn play(world: &World, story: Story, fault: Option<(usize, When)>) -> (End
 }
 
 /// The verdict Failed, written into the run's status as the analysis loop does.
-async fn fail(world: &World, name: &str) {
+pub async fn fail(world: &World, name: &str) {
     let run = world.runs(name).await.remove(0);
     let mut status = serde_json::to_value(run.status.unwrap()).unwrap();
     status["phase"] = json!("Failed");
@@ -132,8 +158,7 @@ async fn enumerate(world: &World, story: Story) {
 #[tokio::test]
 async fn dies_at_every_write_of_an_abort() {
     in_world(async |world| {
-        let over = |status: &Value| status["abort"] == true && status["scaleDowns"].is_null() && status["replicas"] == 2;
-        enumerate(world, Story { word: "abort", over }).await;
+        enumerate(world, Story::ABORT).await;
     })
     .await;
 }
@@ -142,8 +167,7 @@ async fn dies_at_every_write_of_an_abort() {
 #[tokio::test]
 async fn dies_at_every_write_of_a_promotion() {
     in_world(async |world| {
-        let over = |status: &Value| status["phase"] == "Healthy" && status["scaleDowns"].is_null() && status["replicas"] == 2;
-        enumerate(world, Story { word: "promote", over }).await;
+        enumerate(world, Story::PROMOTE).await;
     })
     .await;
 }

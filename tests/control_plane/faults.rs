@@ -22,6 +22,8 @@ use tidegate::rollout::Observed;
 use tidegate::rollout::invariant::{Actor, State, Violation, check};
 use tidegate::rollout::spec::{ValidatedRollout, validate};
 use tokio::time::Instant;
+
+use crate::tap::Gate;
 use tower::{BoxError, Layer, Service};
 
 /// One write as it went over the wire.
@@ -63,12 +65,13 @@ pub enum When {
 type Trap = Box<dyn Fn(&Write) -> bool + Send>;
 
 /// Which write fails; after it nothing goes over this wire any more: the process behind it is dead. Or, with `Breaks`,
-/// which requests fail again and again, by a part of their path.
+/// which requests fail again and again, by a part of their path. Or, with `Holds`, which write waits before it is sent.
 enum Plan {
     Nothing,
     Nth { left: usize, when: When },
     Trap(Trap),
     Breaks(String),
+    Holds { left: usize, trap: Trap, gate: Gate },
 }
 
 /// The Rollout whose states are judged.
@@ -126,6 +129,34 @@ impl Wire {
         Self::with(journal, judge, Plan::Breaks(part.to_owned()))
     }
 
+    /// A wire on which the `nth` write (counted from 0) of those that `trap` names waits before it is sent: its sender is
+    /// stopped between its decision and its effect. Records that only count pods are not counted.
+    pub fn holds(
+        journal: &Arc<Journal>,
+        judge: Option<Judge>,
+        nth: usize,
+        trap: impl Fn(&Write) -> bool + Send + 'static,
+    ) -> (Arc<Self>, Gate) {
+        let gate = Gate::default();
+        (Self::with(journal, judge, Plan::Holds { left: nth, trap: Box::new(trap), gate: gate.clone() }), gate)
+    }
+
+    /// The gate at which this write waits, if it is the one.
+    fn gate(&self, write: &Write) -> Option<Gate> {
+        let mut plan = self.plan.lock().unwrap();
+        let Plan::Holds { left, trap, gate } = &mut *plan else { return None };
+        if !self.journal.is_news(write) || !trap(write) {
+            return None;
+        }
+        if *left > 0 {
+            *left -= 1;
+            return None;
+        }
+        let gate = gate.clone();
+        *plan = Plan::Nothing;
+        Some(gate)
+    }
+
     fn is_broken(&self, path: &str) -> bool {
         self.is_dead() || matches!(&*self.plan.lock().unwrap(), Plan::Breaks(part) if path.contains(part))
     }
@@ -143,7 +174,7 @@ impl Wire {
     fn fails(&self, write: &Write) -> Option<When> {
         let mut plan = self.plan.lock().unwrap();
         let fails = match &mut *plan {
-            Plan::Nothing | Plan::Breaks(_) => None,
+            Plan::Nothing | Plan::Breaks(_) | Plan::Holds { .. } => None,
             Plan::Nth { .. } if !self.journal.is_news(write) => None,
             Plan::Nth { left: 0, when } => Some(*when),
             Plan::Nth { left, .. } => {
@@ -322,6 +353,9 @@ where
                 let answer = sending.await.map_err(Into::into)?;
                 return if wire.is_dead() { lost().await } else { Ok(answer) };
             };
+            if let Some(gate) = wire.gate(&write) {
+                gate.pass().await;
+            }
             let fails = wire.fails(&write);
             if fails == Some(When::Before) {
                 wire.journal.push(write);

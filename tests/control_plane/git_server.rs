@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
@@ -22,7 +23,7 @@ use tempfile::TempDir;
 use tidegate::api::application::{Application, ApplicationStatus, WriteBackPhase, WriteBackState};
 use tidegate::api::names::SYSTEM_NAMESPACE;
 use tidegate::api::rollout::Rollout;
-use tidegate::controller::error::Error;
+use tidegate::controller::error::{CALL_DEADLINE, Error};
 use tidegate::controller::flags::{ControllerArgs, LogFormat, WriteBackFlag};
 use tidegate::controller::{Context, application};
 use tidegate::manifest::rollout::digest_of;
@@ -351,6 +352,17 @@ impl World {
         ended
     }
 
+    /// A pass whose `nth` call to the API server is carried out, and not answered. It has to end. Tells whether there was one.
+    pub async fn pass_that_hangs_at(&self, nth: usize) -> bool {
+        let reached = self.tap.end_after(nth);
+        let pass = tokio::time::timeout(CALL_DEADLINE * 2, self.pass()).await;
+        let done = pass.unwrap_or_else(|_| panic!("the pass hangs with call {nth}"));
+        let hung = reached.notified().now_or_never().is_some();
+        self.tap.end_after(usize::MAX);
+        assert!(hung || done.is_ok(), "{done:?}");
+        hung
+    }
+
     /// `apps/shop` with these files is committed; answers the commit.
     pub fn push(&self, message: &str, files: &[(&str, &str)]) -> String {
         let paths: Vec<String> = files.iter().map(|(file, _)| format!("apps/shop/{file}")).collect();
@@ -493,5 +505,8 @@ async fn context(admin: &Client, namespace: &str, tap: &Tap, data: &Path, write_
         namespace: Some(namespace.to_owned()),
         insecure_git_http: true,
     };
-    Arc::new(Context::new(client, args).unwrap())
+    let mut ctx = Context::new(client, args).unwrap();
+    // As every other call: the tests of deadlines wait for it.
+    ctx.cluster = ctx.cluster.with_deadline(CALL_DEADLINE);
+    Arc::new(ctx)
 }

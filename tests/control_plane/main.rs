@@ -8,16 +8,20 @@ mod analysis;
 mod crash;
 mod crds;
 mod faults;
+mod plans;
 mod play;
 #[path = "../support/git_server.rs"]
 #[expect(dead_code, clippy::disallowed_methods, reason = "shared with the tests of the Git client, which ask for more")]
 mod git;
 mod git_server;
+mod leader;
+mod replicas;
 mod policies;
 mod rights;
 mod rollout;
 mod support;
 mod tap;
+mod unruly;
 mod world;
 mod write_back;
 mod write_back_faults;

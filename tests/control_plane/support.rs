@@ -30,9 +30,14 @@ fn skipped(why: &str) {
     eprintln!("skipped, {why}");
 }
 
+/// Where the administrator's kubeconfig is, if one was given.
+pub fn kubeconfig() -> Option<String> {
+    variable("TIDEGATE_CONTROL_PLANE_KUBECONFIG")
+}
+
 /// How to reach the cluster as its administrator; none when no cluster was given, which is said on standard error.
 pub async fn config() -> Option<Config> {
-    let Some(path) = variable("TIDEGATE_CONTROL_PLANE_KUBECONFIG") else {
+    let Some(path) = kubeconfig() else {
         let why = "no API server: set TIDEGATE_CONTROL_PLANE_KUBECONFIG (make up LEVEL=control-plane)";
         assert!(variable("TIDEGATE_REQUIRE_NODE").as_deref() != Some("1"), "{why}");
         skipped(why);
@@ -42,6 +47,11 @@ pub async fn config() -> Option<Config> {
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     config.read_timeout = Some(Duration::from_secs(30));
     Some(config)
+}
+
+/// Is every fault to be tried everywhere?
+pub fn all_faults() -> bool {
+    variable("TIDEGATE_FAULTS").as_deref() == Some("all")
 }
 
 /// Where the cluster's audit log is; none when nobody said, which is said on standard error.

@@ -56,6 +56,12 @@ impl Gate {
     pub fn open(&self) {
         self.open.notify_one();
     }
+
+    /// Arrives at the gate, and waits until it is opened.
+    pub async fn pass(&self) {
+        self.reached.notify_one();
+        self.open.notified().await;
+    }
 }
 
 impl Tap {
@@ -136,8 +142,7 @@ where
         let answer = self.inner.call(request);
         Box::pin(async move {
             if let Some(gate) = gate {
-                gate.reached.notify_one();
-                gate.open.notified().await;
+                gate.pass().await;
             }
             let answer = answer.await;
             if let Some(reached) = end {

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use tidegate::api::names::{POD_TEMPLATE_HASH, ROLLOUT, SYSTEM_NAMESPACE};
 use tidegate::api::{AnalysisRun, Project, Rollout};
 use tidegate::controller::flags::ControllerArgs;
-use tidegate::controller::{self, Context, watch};
+use tidegate::controller::leader::fence::FenceLayer;
+use tidegate::controller::{self, Context, Surroundings, watch};
 use tidegate::manifest::digest::{template_digest, template_hash};
 use tokio::sync::watch as signal;
 use tokio::task::JoinHandle;
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 use crate::faults::{Journal, Judge, OnWire, Wire};
 use crate::play::{self, Answer, Prometheus, Script};
 use crate::support;
+use crate::unruly::Unruly;
 
 /// Longest time that anything may take here.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -311,19 +313,36 @@ impl World {
 
     /// The controller with nothing in memory, as its service account, over `wire`.
     pub async fn controller(&self, wire: &Arc<Wire>) -> Arc<Context> {
+        self.replica(wire, Surroundings::default()).await
+    }
+
+    /// One replica of the controller; the leadership and the clock are the test's.
+    pub async fn replica(&self, wire: &Arc<Wire>, surroundings: Surroundings) -> Arc<Context> {
+        self.replica_against(&Unruly::default(), wire, surroundings).await
+    }
+
+    /// The same with an API server that behaves badly.
+    pub async fn replica_against(&self, unruly: &Unruly, wire: &Arc<Wire>, surroundings: Surroundings) -> Arc<Context> {
         let mut config = support::config().await.unwrap();
         // As the controller connects.
         config.read_timeout = Some(watch::WATCH_TIMEOUT + Duration::from_secs(15));
         config.default_retry = false;
         config.auth_info.impersonate = Some(account());
-        let client = ClientBuilder::try_from(config).unwrap().with_layer(&OnWire(Arc::clone(wire))).build();
+        let fence = FenceLayer(surroundings.leadership.clone());
+        let builder = ClientBuilder::try_from(config).unwrap().with_layer(&OnWire(Arc::clone(wire)));
+        let client = builder.with_layer(unruly).with_layer(&fence).build();
         let args = Line::try_parse_from(["tidegate", "--namespace", &self.namespace]).unwrap().args;
-        Arc::new(Context::new(client, args).unwrap())
+        Arc::new(Context::within(client, args, surroundings).unwrap())
     }
 
     /// Starts the controller's loops.
     pub async fn run(&self, wire: &Arc<Wire>) -> Running {
-        let ctx = self.controller(wire).await;
+        self.run_against(&Unruly::default(), wire).await
+    }
+
+    /// Starts the controller's loops, with an API server that behaves badly.
+    pub async fn run_against(&self, unruly: &Unruly, wire: &Arc<Wire>) -> Running {
+        let ctx = self.replica_against(unruly, wire, Surroundings::default()).await;
         let (stop, stopped) = signal::channel(false);
         let own = Arc::clone(&ctx);
         Running { ctx, task: tokio::spawn(async move { watch::loops(&own, stopped).await }), _stop: stop }

@@ -137,6 +137,39 @@ async fn the_process_dies_after_every_call() {
     assert!(ends > 12, "only {ends} calls");
 }
 
+/// The answer to the `nth` call of a pass to the API server never comes. Tells whether there was such a call.
+async fn hangs_at(nth: usize) -> bool {
+    let mut hung = false;
+    World::run(async |world| {
+        let (_, bad, id) = world.failed().await;
+        hung = world.pass_that_hangs_at(nth).await;
+        for _ in 0..2 {
+            world.look().await;
+        }
+        world.one_commit(&id, &bad).await;
+    })
+    .await;
+    hung
+}
+
+/// Protects: the Application loop from calls that never end. Each call of a pass hangs in turn: the pass ends all the same, and
+/// later ones go on to the one commit.
+#[tokio::test]
+async fn every_call_has_a_deadline() {
+    if support::config().await.is_none() {
+        return;
+    }
+    let mut hung = 0;
+    for first in (0..).step_by(2 * TOGETHER) {
+        let all = futures::future::join_all((first..first + 2 * TOGETHER).map(hangs_at)).await;
+        hung += all.iter().filter(|hung| **hung).count();
+        if all.contains(&false) {
+            break;
+        }
+    }
+    assert!(hung > 12, "only {hung} calls");
+}
+
 /// Protects: colleagues. Two pushes of theirs come in between: ours is computed anew on each new tip, theirs stay.
 #[tokio::test]
 async fn pushes_in_between() {

@@ -13,6 +13,7 @@ pub mod condition;
 pub mod counting;
 pub mod ledger;
 pub mod measured;
+pub mod pace;
 pub mod provider;
 pub mod run;
 mod sandbox;

@@ -4,14 +4,16 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
+use tokio::time::Instant;
 
 use super::Context;
 use super::error::{Error, find, within};
 use super::rollout::execute::record_status;
+use crate::analysis::pace::cannot_wait;
 use crate::analysis::provider::{AddressPolicy, Provider};
 use crate::analysis::{Taken, due, record};
 use crate::api::Project;
-use crate::api::analysis::{AnalysisRun, AnalysisRunSpec, RunPhase};
+use crate::api::analysis::{AnalysisRun, AnalysisRunSpec, AnalysisRunStatus, RunPhase};
 use crate::sync::project;
 
 /// Looks at a run and measures what is due. Returns when to look again.
@@ -20,28 +22,52 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Opt
     let Some(run) = find("get AnalysisRun", api.get(name)).await?.filter(|r| r.metadata.deletion_timestamp.is_none()) else {
         return Ok(None);
     };
-    let before = run.status.clone().unwrap_or_default();
-    if before.completed_at.is_some() {
+    let recorded = run.status.clone().unwrap_or_default();
+    let uid = run.uid().unwrap_or_default();
+    if recorded.completed_at.is_some() {
+        ctx.run_statuses.drop_ahead(&uid);
+        ctx.wanted.forget(&uid);
         return Ok(None);
     }
+    let before = ctx.run_statuses.base(&uid, &recorded);
     let plan = due(&run.spec, &before, ctx.now());
     let taken = measure(ctx, namespace, &run.spec, &plan.metrics).await?;
     let now = ctx.now();
     let mut after = record(&run.spec, &before, &taken, now);
     after.observed_generation = run.metadata.generation;
-    if after != before {
-        record_status(&api, name, &run.resource_version().unwrap_or_default(), &after).await?;
-        if after.phase != before.phase {
-            let message = after.message.clone().unwrap_or_default();
-            tracing::info!(phase = ?after.phase, message, "state changed");
-            let warning = matches!(after.phase, RunPhase::Failed | RunPhase::Error | RunPhase::Inconclusive);
-            ctx.event(&run, warning, &format!("{:?}", after.phase), &message, "Analysis").await;
-        }
-        if after.completed_at.is_some() {
-            ctx.metrics.verdict(&format!("{:?}", after.phase));
-        }
+    write_down(ctx, &run, &recorded, &after).await?;
+    let due = due(&run.spec, &after, now);
+    // A clock that was set back makes a metric due at once; nothing else would tell.
+    Ok(if due.metrics.is_empty() { due.next } else { Some(now) })
+}
+
+/// Records a status, unless what is new in it can wait for more. What waits is written with the first measurement after
+/// its time, so it needs no look of its own.
+async fn write_down(
+    ctx: &Context,
+    run: &AnalysisRun,
+    recorded: &AnalysisRunStatus,
+    after: &AnalysisRunStatus,
+) -> Result<(), Error> {
+    let uid = run.uid().unwrap_or_default();
+    let urgent = cannot_wait(recorded, after, ctx.wanted.since(&uid));
+    if after == recorded || (!urgent && !ctx.run_statuses.keep(&uid, recorded, after, Instant::now()).is_zero()) {
+        return Ok(());
     }
-    Ok(due(&run.spec, &after, now).next)
+    let (namespace, name) = (run.namespace().unwrap_or_default(), run.name_any());
+    let api: Api<AnalysisRun> = Api::namespaced(ctx.client.clone(), &namespace);
+    record_status(&api, &name, &run.resource_version().unwrap_or_default(), after).await?;
+    ctx.run_statuses.wrote(&uid, Instant::now());
+    if after.phase != recorded.phase {
+        let message = after.message.clone().unwrap_or_default();
+        tracing::info!(phase = ?after.phase, message, "state changed");
+        let warning = matches!(after.phase, RunPhase::Failed | RunPhase::Error | RunPhase::Inconclusive);
+        ctx.event(run, warning, &format!("{:?}", after.phase), &message, "Analysis").await;
+    }
+    if after.completed_at.is_some() {
+        ctx.metrics.verdict(&format!("{:?}", after.phase));
+    }
+    Ok(())
 }
 
 /// Takes all due measurements at once: a slow metric server must not delay the others.

@@ -45,7 +45,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let verb = verb(request.method(), request.uri().query().unwrap_or(""));
-        let resource = resource(request.uri().path()).to_owned();
+        let resource = target(request.uri().path()).resource.to_owned();
         let metrics = Arc::clone(&self.metrics);
         let call = self.inner.call(request);
         Box::pin(async move {
@@ -69,9 +69,19 @@ fn verb(method: &Method, query: &str) -> &'static str {
     }
 }
 
-/// The plural in an API path: `/api/v1/namespaces/x/pods/y` and `/apis/group/v1/pods` are both `pods`. Names never become
-/// labels, and neither does what is no resource of a few known words' length.
-fn resource(path: &str) -> &str {
+/// What an API path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// The plural: `/api/v1/namespaces/x/pods/y` and `/apis/group/v1/pods` are both `pods`.
+    pub resource: &'a str,
+    /// One object, by name.
+    pub named: bool,
+}
+
+/// What an API path names. Names never become labels, and neither does what is no resource of a few known words' length.
+#[must_use]
+pub fn target(path: &str) -> Target<'_> {
+    let none = Target { resource: "discovery", named: false };
     let mut parts = path.split('/').filter(|part| !part.is_empty());
     let versioned = match parts.next() {
         Some("api") => parts.next(),
@@ -79,14 +89,14 @@ fn resource(path: &str) -> &str {
         _ => None,
     };
     if versioned.is_none() {
-        return "discovery";
+        return none;
     }
-    let found = match (parts.next(), parts.next(), parts.next()) {
-        (Some("namespaces"), Some(_), Some(resource)) => resource,
-        (Some(resource), _, _) => resource,
-        (None, _, _) => "discovery",
+    let (resource, named) = match (parts.next(), parts.next(), parts.next()) {
+        (Some("namespaces"), Some(_), Some(resource)) => (resource, parts.next().is_some()),
+        (Some(resource), name, _) => (resource, name.is_some()),
+        (None, _, _) => return none,
     };
-    if found.len() <= 63 { found } else { "other" }
+    if resource.len() <= 63 { Target { resource, named } } else { Target { resource: "other", named } }
 }
 
 #[cfg(test)]
@@ -96,15 +106,17 @@ mod tests {
     /// Protects: bounded labels. A name in a label would make one series per object.
     #[test]
     fn resources() {
-        for (path, wanted) in [
-            ("/api/v1/namespaces/shop/pods/web-1", "pods"),
-            ("/api/v1/namespaces/shop", "namespaces"),
-            ("/api/v1/services", "services"),
-            ("/apis/tidegate.dev/v1alpha1/namespaces/shop/rollouts/web/status", "rollouts"),
-            ("/apis/tidegate.dev/v1alpha1", "discovery"),
-            ("/version", "discovery"),
+        for (path, resource, named) in [
+            ("/api/v1/namespaces/shop/pods/web-1", "pods", true),
+            ("/api/v1/namespaces/shop", "namespaces", true),
+            ("/api/v1/services", "services", false),
+            ("/apis/tidegate.dev/v1alpha1/namespaces/shop/rollouts/web/status", "rollouts", true),
+            ("/apis/tidegate.dev/v1alpha1", "discovery", false),
+            ("/version", "discovery", false),
+            ("/api/v1/namespaces/shop/pods", "pods", false),
+            ("/apis/gateway.networking.k8s.io/v1/gatewayclasses/x", "gatewayclasses", true),
         ] {
-            assert_eq!(resource(path), wanted, "{path}");
+            assert_eq!(target(path), Target { resource, named }, "{path}");
         }
         assert_eq!((verb(&Method::GET, "limit=1&watch=true"), verb(&Method::GET, "")), ("watch", "get"));
     }

@@ -10,10 +10,13 @@ pub mod count;
 pub mod error;
 pub mod flags;
 pub mod leader;
+pub mod held;
 pub mod pass;
+pub mod queue;
 pub mod rollout;
 pub mod serve;
 pub mod telemetry;
+pub mod wanted;
 pub mod watch;
 
 use std::sync::Arc;
@@ -32,7 +35,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch as signal;
 
 use crate::analysis::provider::{Limits, Prometheus};
+use crate::api::analysis::AnalysisRunStatus;
 use crate::api::names;
+use crate::api::rollout::RolloutStatus;
 use crate::git;
 use crate::sync::client::Cluster;
 use count::CountLayer;
@@ -76,11 +81,21 @@ impl Default for Surroundings {
     }
 }
 
+/// What can wait in a Rollout's status waits this long when it comes alone, and this long after the last write.
+const LATE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(3));
+
+/// Good measurements of a run in good order are written at most this often.
+const MEASUREMENTS: Duration = Duration::from_secs(15);
+
 /// What every pass has at hand.
 #[expect(missing_debug_implementations, reason = "holds clients, whose debug output says nothing")]
 pub struct Context {
     /// The API server, as Tidegate itself.
     pub client: Client,
+    /// The same, for looks that only ask whether there is anything to do.
+    pub glancing: Client,
+    /// What the watches have shown.
+    pub seen: Arc<watch::seen::Seen>,
     /// The flags.
     pub args: ControllerArgs,
     /// Metrics.
@@ -100,6 +115,12 @@ pub struct Context {
     /// Failures in a row per object, for backoff.
     pub failures: pass::Failures,
     clock: Clock,
+    /// Statuses of Rollouts that are ahead of what is recorded.
+    pub rollout_statuses: held::Held<RolloutStatus>,
+    /// Statuses of AnalysisRuns that are ahead of what is recorded.
+    pub run_statuses: held::Held<AnalysisRunStatus>,
+    /// Measurements that Rollouts wait for.
+    pub wanted: wanted::Wanted,
     recorder: Recorder,
     started: Instant,
 }
@@ -118,8 +139,11 @@ impl Context {
         #[expect(clippy::disallowed_methods, reason = "the start of the process, for liveness only")]
         let started = Instant::now();
         let git = git::client::Client::new(&args.data_dir, git::client::Limits::default());
+        let seen = Arc::default();
         Ok(Self {
             cluster: Cluster::new(client.clone()),
+            glancing: watch::glance::client(&client, &seen),
+            seen,
             git,
             polls: application::polls::Polls::default(),
             client,
@@ -130,6 +154,9 @@ impl Context {
             health: serve::Health::default(),
             prometheus,
             failures: pass::Failures::default(),
+            rollout_statuses: held::Held::new(LATE.0, LATE.1),
+            run_statuses: held::Held::new(MEASUREMENTS, MEASUREMENTS),
+            wanted: wanted::Wanted::default(),
             recorder,
             started,
         })

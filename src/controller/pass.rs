@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
 use tracing::Instrument;
 
 use super::Context;
@@ -20,10 +19,8 @@ use super::error::Error;
 const RACE_PAUSE: Duration = Duration::from_millis(100);
 /// First and longest pause after a failure.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// Look at everything this often even if no event says so: a lost event must not be lost work.
-const RESYNC: Duration = Duration::from_secs(300);
 /// Look again at what is under way this often, whatever the watches say.
-const AT_MOST: Duration = Duration::from_secs(10);
+const AT_MOST: Duration = Duration::from_secs(60);
 
 /// Failures in a row, by kind, namespace and name. An entry goes with the first success.
 #[derive(Debug, Default)]
@@ -37,23 +34,24 @@ impl Failures {
         *count
     }
 
-    fn clear(&self, kind: &'static str, namespace: &str, name: &str) {
+    /// The object is well again, or gone.
+    pub fn clear(&self, kind: &'static str, namespace: &str, name: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(kind, namespace.to_owned(), name.to_owned()));
     }
 }
 
-/// Runs one pass and says when the next is due.
+/// Runs one pass and says after what time the next is due; none when only a change can matter.
 pub async fn run(
     ctx: &Context,
     kind: &'static str,
     namespace: &str,
     name: &str,
     pass: impl Future<Output = Result<Option<Timestamp>, Error>>,
-) -> Action {
+) -> Option<Duration> {
     let term = ctx.leadership.term();
     if !ctx.leadership.holds() {
         // The loops look at everything when a term begins.
-        return Action::requeue(RESYNC);
+        return None;
     }
     let span = tracing::info_span!("reconcile", kind, namespace, name);
     #[expect(clippy::disallowed_methods, reason = "a stopwatch")]
@@ -78,13 +76,13 @@ pub async fn run(
     match result {
         Ok(next) => {
             ctx.failures.clear(kind, namespace, name);
-            Action::requeue(until(ctx.now(), next))
+            next.map(|next| until(ctx.now(), next))
         }
-        Err(error) if error.is_race() => Action::requeue(RACE_PAUSE),
-        Err(Error::NotLeading { .. }) => Action::requeue(RESYNC),
+        Err(error) if error.is_race() => Some(RACE_PAUSE),
+        Err(Error::NotLeading { .. }) => None,
         Err(_) => {
             let count = ctx.failures.count(kind, namespace, name);
-            Action::requeue(BACKOFF.0.saturating_mul(1 << count.min(6).saturating_sub(1)).min(BACKOFF.1))
+            Some(BACKOFF.0.saturating_mul(1 << count.min(6).saturating_sub(1)).min(BACKOFF.1))
         }
     }
 }
@@ -95,8 +93,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
 }
 
 /// The time until `next`, which is due at least this often.
-fn until(now: Timestamp, next: Option<Timestamp>) -> Duration {
-    let Some(next) = next else { return RESYNC };
+fn until(now: Timestamp, next: Timestamp) -> Duration {
     Duration::try_from(next.duration_since(now)).unwrap_or(Duration::ZERO).clamp(Duration::from_millis(1), AT_MOST)
 }
 
@@ -131,24 +128,23 @@ mod tests {
             panic!("a defect")
         }
         let bad = async |name: &str| run(&ctx, "Rollout", "shop", name, defect()).await;
-        let after = |seconds| Action::requeue(Duration::from_secs(seconds));
+        let after = |seconds| Some(Duration::from_secs(seconds));
         assert_eq!(bad("web").await, after(1));
         assert_eq!(bad("web").await, after(2));
         assert_eq!(bad("api").await, after(1));
-        assert_eq!(run(&ctx, "Rollout", "shop", "web", async { Ok(None) }).await, Action::requeue(RESYNC));
+        assert_eq!(run(&ctx, "Rollout", "shop", "web", async { Ok(None) }).await, None);
         assert_eq!(bad("web").await, after(1));
         let text = ctx.metrics.text();
         let count = r#"tidegate_reconcile_errors_total{kind="Rollout",reason="panic"} 4"#;
         assert!(text.lines().any(|line| line == count), "{text}");
     }
 
-    /// Protects: a pause that ends in an hour is still looked at every few seconds (a missed event costs seconds, not
-    /// hours), and one that is over is looked at now.
+    /// Protects: a pause that ends in an hour is still looked at every minute (a lost event costs a minute, not hours),
+    /// and one that is over is looked at now.
     #[test]
     fn when_to_look_again() {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
-        assert_eq!(until(now, None), RESYNC);
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
         assert_eq!(until(now, at("2026-01-01T00:00:03Z")), Duration::from_secs(3));
         assert_eq!(until(now, at("2026-01-01T01:00:00Z")), AT_MOST);
         assert_eq!(until(now, at("2025-01-01T01:00:00Z")), Duration::from_millis(1));

@@ -25,3 +25,4 @@ mod unruly;
 mod world;
 mod write_back;
 mod write_back_faults;
+mod writes;

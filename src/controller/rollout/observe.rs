@@ -26,37 +26,45 @@ pub fn http_route() -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute"), "httproutes")
 }
 
-fn gateway_resource(kind: &str, plural: &str) -> ApiResource {
+/// Another kind of Gateway API.
+#[must_use]
+pub fn gateway_resource(kind: &str, plural: &str) -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", kind), plural)
 }
 
 /// Everything the decision needs, as it is now.
 pub async fn observe(client: &Client, rollout: &ValidatedRollout, now: jiff::Timestamp) -> Result<Observed, Error> {
+    let mut observed = glance(client, rollout, now).await?;
+    if !observed.replica_sets.iter().any(|set| set.hash == rollout.hash) {
+        observed.template = try_template(client, rollout).await?;
+    }
+    Ok(observed)
+}
+
+/// The same without asking the API server about the template of a new revision. All reads go out at once: a list from the
+/// store itself may take a tenth of a second, as the API server first makes sure that it knows the newest.
+pub async fn glance(client: &Client, rollout: &ValidatedRollout, now: jiff::Timestamp) -> Result<Observed, Error> {
     let owned = ListParams::default().labels(&format!("{}={}", names::ROLLOUT, rollout.name));
-    let (sets, runs, hashes, routes) = futures::try_join!(
+    let (sets, runs, hashes, (routes, gateways), stable, canary, (background, step_metrics)) = futures::try_join!(
         list_sets(client, rollout, &owned),
         list_runs(client, rollout, &owned),
         pod_hashes(client, rollout),
-        get_routes(client, rollout),
-    )?;
-    let (stable_service, canary_service, gateways, template, (background, step_metrics)) = futures::try_join!(
-        get_service(client, rollout, &rollout.stable_service, &hashes),
-        get_service(client, rollout, &rollout.canary_service, &hashes),
-        get_gateways(client, rollout, &routes),
-        check_template(client, rollout, &sets),
+        get_routes_and_gateways(client, rollout),
+        get_service(client, rollout, &rollout.stable_service),
+        get_service(client, rollout, &rollout.canary_service),
         get_metrics(client, rollout),
     )?;
     Ok(Observed {
         now,
         replica_sets: sets,
-        stable_service,
-        canary_service,
+        stable_service: stable.map(|found| found.with(&hashes)),
+        canary_service: canary.map(|found| found.with(&hashes)),
         routes,
         gateways,
         runs,
         background,
         step_metrics,
-        template,
+        template: TemplateCheck::Accepted,
     })
 }
 
@@ -124,27 +132,36 @@ async fn pod_hashes(client: &Client, rollout: &ValidatedRollout) -> Result<BTree
     Ok(pods.items.iter().filter_map(|pod| Some((pod.name_any(), hash(pod)?))).collect())
 }
 
-async fn get_service(
-    client: &Client,
-    rollout: &ValidatedRollout,
-    name: &str,
-    hashes: &BTreeMap<String, String>,
-) -> Result<Option<observed::Service>, Error> {
+/// A Service and its slices, before it is known whose pods they hold.
+struct FoundService {
+    service: Service,
+    slices: Vec<EndpointSlice>,
+}
+
+impl FoundService {
+    fn with(self, hashes: &BTreeMap<String, String>) -> observed::Service {
+        let uid = self.service.uid().unwrap_or_default();
+        let name = self.service.name_any();
+        let resource_version = self.service.resource_version().unwrap_or_default();
+        let selector = self.service.spec.and_then(|spec| spec.selector).unwrap_or_default();
+        observed::Service {
+            name,
+            uid,
+            resource_version,
+            hash: selector.get(names::POD_TEMPLATE_HASH).cloned(),
+            has_selector: !selector.is_empty(),
+            ready_endpoints: ready_endpoints(&self.slices, hashes),
+        }
+    }
+}
+
+async fn get_service(client: &Client, rollout: &ValidatedRollout, name: &str) -> Result<Option<FoundService>, Error> {
     let services: Api<Service> = Api::namespaced(client.clone(), &rollout.namespace);
     let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), &rollout.namespace);
     let of = ListParams::default().labels(&format!("kubernetes.io/service-name={name}"));
     let (service, slices) =
         futures::try_join!(find("get Service", services.get(name)), within("list EndpointSlices", slices.list(&of)))?;
-    let Some(service) = service else { return Ok(None) };
-    let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default();
-    Ok(Some(observed::Service {
-        name: name.to_owned(),
-        uid: service.uid().unwrap_or_default(),
-        resource_version: service.resource_version().unwrap_or_default(),
-        hash: selector.get(names::POD_TEMPLATE_HASH).cloned(),
-        has_selector: !selector.is_empty(),
-        ready_endpoints: ready_endpoints(&slices.items, hashes),
-    }))
+    Ok(service.map(|service| FoundService { service, slices: slices.items }))
 }
 
 /// Counts ready endpoints by revision. A pod with several addresses (dual stack) counts once.
@@ -166,7 +183,10 @@ fn ready_endpoints(slices: &[EndpointSlice], hashes: &BTreeMap<String, String>) 
     counts
 }
 
-async fn get_routes(client: &Client, rollout: &ValidatedRollout) -> Result<Vec<(String, Option<Value>)>, Error> {
+/// By name; none for one that does not exist.
+type Routes = Vec<(String, Option<Value>)>;
+
+async fn get_routes(client: &Client, rollout: &ValidatedRollout) -> Result<Routes, Error> {
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &rollout.namespace, &http_route());
     let all = rollout.routes.iter().map(|name| {
         let api = api.clone();
@@ -176,6 +196,12 @@ async fn get_routes(client: &Client, rollout: &ValidatedRollout) -> Result<Vec<(
         }
     });
     try_join_all(all).await
+}
+
+async fn get_routes_and_gateways(client: &Client, rollout: &ValidatedRollout) -> Result<(Routes, Vec<Gateway>), Error> {
+    let routes = get_routes(client, rollout).await?;
+    let gateways = get_gateways(client, rollout, &routes).await?;
+    Ok((routes, gateways))
 }
 
 /// The Gateways that the routes name, each with its class's controller.
@@ -207,23 +233,22 @@ async fn get_gateway(client: &Client, namespace: String, name: String) -> Result
     let classes: Api<DynamicObject> = Api::all_with(client.clone(), &gateway_resource("GatewayClass", "gatewayclasses"));
     let class = find(&format!("get GatewayClass {class}"), classes.get(&class)).await?;
     let controller = class.as_ref().and_then(|class| class.data.pointer("/spec/controllerName")).and_then(Value::as_str);
-    let none = Vec::new();
-    let conditions = gateway.data.pointer("/status/conditions").and_then(Value::as_array).unwrap_or(&none);
-    let is = |condition: &&Value, key: &str, value: &str| condition.get(key).and_then(Value::as_str) == Some(value);
-    let programmed = conditions.iter().any(|c| is(&c, "type", "Programmed") && is(&c, "status", "True"));
+    let programmed = is_programmed(&gateway);
     let controller = controller.unwrap_or("").to_owned();
     Ok(Some(Gateway { namespace, name, controller, programmed }))
 }
 
+/// Has a Gateway been programmed into its data plane?
+#[must_use]
+pub fn is_programmed(gateway: &DynamicObject) -> bool {
+    let none = Vec::new();
+    let conditions = gateway.data.pointer("/status/conditions").and_then(Value::as_array).unwrap_or(&none);
+    let is = |condition: &&Value, key: &str, value: &str| condition.get(key).and_then(Value::as_str) == Some(value);
+    conditions.iter().any(|c| is(&c, "type", "Programmed") && is(&c, "status", "True"))
+}
+
 /// Asks the API server about the template before any pod moves: a dry run of creating its ReplicaSet.
-async fn check_template(
-    client: &Client,
-    rollout: &ValidatedRollout,
-    sets: &[observed::ReplicaSet],
-) -> Result<TemplateCheck, Error> {
-    if sets.iter().any(|set| set.hash == rollout.hash) {
-        return Ok(TemplateCheck::Accepted);
-    }
+async fn try_template(client: &Client, rollout: &ValidatedRollout) -> Result<TemplateCheck, Error> {
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &rollout.namespace, &replica_set_resource());
     let wanted = objects::replica_set(rollout, &rollout.hash, 1, 0);
     let Ok(object) = serde_json::from_value::<DynamicObject>(wanted) else {
@@ -257,11 +282,15 @@ pub fn replica_set_resource() -> ApiResource {
 
 type Resolved = Result<Vec<Metric>, String>;
 
-/// Metrics of the background analysis and of each analysis step, resolved from their templates.
+/// Metrics of the background analysis and of each analysis step, resolved from their templates. Nothing of a Rollout
+/// whose spec is what is stable is ever measured.
 async fn get_metrics(
     client: &Client,
     rollout: &ValidatedRollout,
 ) -> Result<(Option<Resolved>, BTreeMap<usize, Resolved>), Error> {
+    if rollout.status.stable.as_ref().is_some_and(|stable| stable.digest == rollout.digest) {
+        return Ok((None, BTreeMap::new()));
+    }
     let background = match &rollout.background {
         Some(background) => Some(resolve_analysis(client, rollout, &background.analysis, Purpose::Background).await?),
         None => None,

@@ -2,7 +2,7 @@
 
 use super::{Draft, Situation};
 use crate::api::condition::{self, rollout as reasons};
-use crate::api::rollout::{RolloutPhase, RolloutStatus, WaitingOn};
+use crate::api::rollout::{RolloutPhase, RolloutStatus, WaitingOn, WaitingReason};
 
 /// How soon to look again at what waits.
 const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(10);
@@ -11,8 +11,12 @@ const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(10);
 pub(super) fn finish(draft: &mut Draft<'_>) {
     counts(draft);
     waiting(draft);
-    // What it waits for may change without an event that we watch (a Gateway, an AnalysisTemplate).
-    if draft.status.waiting_on.is_some() || draft.reason == reasons::INVALID_SPEC {
+    // What ends by its time or by a person's word needs no other look; the rest may change without an event that we see.
+    let by_itself = |waiting: &WaitingOn| {
+        matches!(waiting.reason, WaitingReason::Pause | WaitingReason::UserPromotion | WaitingReason::ScaleDownDelay)
+    };
+    let waits = draft.status.waiting_on.as_ref().is_some_and(|waiting| !by_itself(waiting));
+    if waits || draft.reason == reasons::INVALID_SPEC {
         draft.requeue(super::after(draft.seen.now, LOOK_AGAIN));
     }
     let phase = draft.phase;
@@ -72,6 +76,27 @@ fn conditions(draft: &mut Draft<'_>) {
     debug_assert!(draft.situation() != Situation::AtStable || draft.status.canary.is_none() || phase != RolloutPhase::Healthy);
 }
 
+/// Can the record of this change wait a while? True for what every look at the cluster finds again: counts of pods, the
+/// split of traffic as seen, what is waited for, and words. What was decided cannot wait, nor what a condition says.
+#[must_use]
+pub fn can_wait(recorded: &RolloutStatus, now: &RolloutStatus) -> bool {
+    if now.phase != recorded.phase || now.conditions.len() != recorded.conditions.len() {
+        return false;
+    }
+    let mut same = now.clone();
+    same.message.clone_from(&recorded.message);
+    same.waiting_on.clone_from(&recorded.waiting_on);
+    same.weights.clone_from(&recorded.weights);
+    same.replicas = recorded.replicas;
+    same.ready_replicas = recorded.ready_replicas;
+    same.available_replicas = recorded.available_replicas;
+    same.updated_replicas = recorded.updated_replicas;
+    for (condition, recorded) in same.conditions.iter_mut().zip(&recorded.conditions) {
+        condition.message.clone_from(&recorded.message);
+    }
+    same == *recorded
+}
+
 /// The status of a Rollout whose spec cannot be read: everything stays as it is, and it says why.
 #[must_use]
 pub fn invalid(before: &RolloutStatus, generation: Option<i64>, why: &str, now: jiff::Timestamp) -> RolloutStatus {
@@ -87,4 +112,45 @@ pub fn invalid(before: &RolloutStatus, generation: Option<i64>, why: &str, now: 
         condition::set(&mut status.conditions, kind, false, reasons::INVALID_SPEC, why, generation, now);
     }
     status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// Protects: what may be written late, and that nothing else may: not a phase, a reason, a step, a stop or an answer.
+    #[test]
+    fn what_can_wait() {
+        let condition = json!([{"type": "Ready", "status": "True", "reason": "Healthy", "message": "a", "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+        let recorded = json!({"phase": "Progressing", "observedGeneration": 1, "currentStepIndex": 1, "readyReplicas": 1, "message": "a", "conditions": condition});
+        let of = |patch: Value| {
+            let mut value = recorded.clone();
+            json_patch::merge(&mut value, &patch);
+            serde_json::from_value::<RolloutStatus>(value).unwrap()
+        };
+        let reason = |reason: &str| json!([{"type": "Ready", "status": "True", "reason": reason, "message": "b", "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+        let waiting = json!({"reason": "PodsReady", "since": "2026-01-01T00:00:00Z", "detail": "1 of 2"});
+        for patch in [
+            json!({"readyReplicas": 2, "availableReplicas": 2, "replicas": 2, "updatedReplicas": 2}),
+            json!({"message": "b", "waitingOn": waiting, "conditions": reason("Healthy")}),
+            json!({"weights": {"canary": 10, "stable": 90, "verified": true, "verifiedAt": "2026-01-01T00:00:00Z"}}),
+        ] {
+            assert!(can_wait(&of(json!({})), &of(patch.clone())), "{patch}");
+        }
+        for patch in [
+            json!({"phase": "Paused"}),
+            json!({"observedGeneration": 2}),
+            json!({"currentStepIndex": 2, "readyReplicas": 2}),
+            json!({"conditions": reason("StableNotReady")}),
+            json!({"conditions": []}),
+            json!({"abort": true}),
+            json!({"promoting": {"hash": "x", "at": "2026-01-01T00:00:00Z"}}),
+            json!({"pauseConditions": [{"reason": "CanaryPauseStep", "startTime": "2026-01-01T00:00:00Z"}]}),
+            json!({"scaleDowns": [{"hash": "x", "at": "2026-01-01T00:00:00Z"}]}),
+            json!({"requests": [{"id": "1", "action": "abort", "outcome": "Done", "message": "", "at": "2026-01-01T00:00:00Z"}]}),
+        ] {
+            assert!(!can_wait(&of(json!({})), &of(patch.clone())), "{patch}");
+        }
+    }
 }

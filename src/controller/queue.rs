@@ -83,12 +83,14 @@ impl Queue {
                 under_way.push(async move { (key, work.await) });
             }
             let next = turns.next_due().unwrap_or_else(|| now + Duration::from_secs(3600));
+            // In this order, so that once a stop was asked for no other pass begins.
             tokio::select! {
-                Some((key, why)) = self.0.recv() => turns.wake(key, why),
-                Some((key, again)) = under_way.next() => turns.done(&key, again.map(|after| Instant::now() + after)),
-                () = tokio::time::sleep_until(next), if !stopping => {}
+                biased;
                 // An error means that the sender is gone, which is a stop too.
                 _ = stopped.wait_for(|stopped| *stopped), if !stopping => stopping = true,
+                Some((key, again)) = under_way.next() => turns.done(&key, again.map(|after| Instant::now() + after)),
+                Some((key, why)) = self.0.recv() => turns.wake(key, why),
+                () = tokio::time::sleep_until(next), if !stopping => {}
             }
         }
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
@@ -225,6 +226,21 @@ impl Shop {
             status.current_step_index == Some(index) && weights
         })
         .await
+    }
+
+    /// Waits until the step with this index pauses for a person.
+    pub async fn paused_at(&self, index: i32) -> RolloutStatus {
+        self.until(&format!("a pause at step {index}"), |status| {
+            status.current_step_index == Some(index) && status.phase == Some(RolloutPhase::Paused)
+        })
+        .await
+    }
+
+    /// Bounds the autoscaler to exactly this many replicas.
+    pub async fn autoscale(&self, replicas: i32) {
+        let api: Api<HorizontalPodAutoscaler> = Api::namespaced(self.client.clone(), &self.namespace);
+        let bounds = json!({"spec": {"minReplicas": replicas, "maxReplicas": replicas}});
+        api.patch("web", &PatchParams::default(), &Patch::Merge(&bounds)).await.unwrap();
     }
 
     /// Waits until the revision that the spec asks for is stable and nothing is left to do.

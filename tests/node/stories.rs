@@ -210,3 +210,59 @@ async fn writes_are_few() {
     })
     .await;
 }
+
+/// No gateway weights and no Services of the Rollout's own: the pods behind one Service are the traffic.
+fn without_router() -> Value {
+    json!({"spec": {"replicas": 4, "strategy": {"canary": {
+        "stableService": null, "canaryService": null, "trafficRouting": null, "maxSurge": 1, "maxUnavailable": 0,
+        "steps": [{"setWeight": 25}, {"pause": {"duration": "5s"}}, {"setWeight": 50}, {"pause": {}}]}}}})
+}
+
+/// Protects: a release by counts of pods, forward and back, loses no request.
+#[tokio::test]
+async fn without_a_router() {
+    story("no-router", without_router(), async |shop: &Shop| {
+        let load = shop.load(RATE);
+        shop.release("2").await;
+        shop.paused_at(3).await;
+        shop.pods(4).await;
+        shop.ask(&["promote", "web"]);
+        shop.promoted().await;
+        shop.release("3").await;
+        shop.paused_at(3).await;
+        shop.ask(&["abort", "web"]);
+        shop.stopped().await;
+        shop.pods(4).await;
+        let answers = load.end();
+        answers.assert_none_lost();
+        assert!(answers.of("3") > 0, "the third version was never seen: {answers:?}");
+        assert_eq!(shop.version(&[]).await.as_deref(), Some("2"));
+    })
+    .await;
+}
+
+/// Protects: an autoscaler in the middle of a release changes sizes, never the release, and no request is lost.
+#[tokio::test]
+async fn autoscaled_in_flight() {
+    story("hpa", nothing(), async |shop: &Shop| {
+        let metrics = json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]);
+        shop.apply(&json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "web", "namespace": shop.namespace},
+            "spec": {"scaleTargetRef": {"apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout", "name": "web"},
+                "minReplicas": 2, "maxReplicas": 2, "metrics": metrics}}))
+            .await;
+        let load = shop.load(RATE);
+        shop.release("2").await;
+        shop.at_step(3, 60).await;
+        shop.autoscale(4).await;
+        shop.until("scaled up", |status| status.weights.as_ref().is_some_and(|w| w.canary == 60) && status.ready_replicas == 7).await;
+        shop.autoscale(2).await;
+        shop.pods(4).await;
+        shop.ask(&["promote", "web"]);
+        shop.promoted().await;
+        shop.pods(2).await;
+        load.end().assert_none_lost();
+    })
+    .await;
+}

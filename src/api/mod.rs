@@ -9,6 +9,7 @@ pub mod application;
 pub mod condition;
 pub mod duration;
 pub mod names;
+mod pod_count;
 pub mod project;
 pub mod request;
 pub mod rollout;
@@ -17,6 +18,7 @@ mod schema;
 pub use analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate};
 pub use application::Application;
 pub use duration::Duration;
+pub use pod_count::{PodCount, PodCountError};
 pub use project::Project;
 pub use rollout::Rollout;
 

@@ -2,9 +2,11 @@
 //! engine's code: it would otherwise repeat the engine's mistakes.
 //!
 //! The numbers are those of the project's list of invariants (docs/safety.md). `traffic` reads off routes and Services who
-//! may be getting requests, `capacity` judges pods and selectors, `record` judges what the status says.
+//! may be getting requests, `capacity` judges pods and selectors, `ratio` the same where
+//! pods are the traffic, `record` judges what the status says.
 
 mod capacity;
+mod ratio;
 mod record;
 mod traffic;
 
@@ -79,6 +81,7 @@ pub fn check(before: State<'_>, after: State<'_>, actor: Actor) -> Vec<Violation
     if actor != Actor::Other {
         weight_rose(before, after, &mut found);
         capacity::check(before, after, &mut found);
+        ratio::check(before, after, &mut found);
     }
     record::check(before, after, &mut found);
     let answers_for = |number: u8| match actor {

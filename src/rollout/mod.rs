@@ -18,6 +18,7 @@ pub mod notes;
 pub mod objects;
 pub mod observed;
 pub mod patches;
+pub mod replicas;
 pub mod spec;
 
 pub use decide::{Decision, decide};

@@ -4,6 +4,7 @@
 //! is refused here, with the field, what was found and what is allowed.
 
 mod names;
+mod sizes;
 mod step;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use crate::api::names::COMMIT;
 use crate::api::request::RolloutRequest;
 use crate::api::rollout::{Rollout, RolloutStatus};
 use crate::manifest::digest;
+use crate::rollout::replicas::Bounds;
 
 pub use step::{Analysis, Background, Step};
 
@@ -45,12 +47,16 @@ pub struct ValidatedRollout {
     pub hash: String,
     /// How many old ReplicaSets are kept.
     pub history_limit: usize,
-    /// Name of the stable Service.
+    /// Name of the stable Service; empty where the spec names none, which it may without a router.
     pub stable_service: String,
-    /// Name of the canary Service.
+    /// Name of the canary Service; empty likewise.
     pub canary_service: String,
+    /// A router splits the traffic; without one, the pods do.
+    pub routed: bool,
     /// Names of the HTTPRoutes.
     pub routes: Vec<String>,
+    /// How many pods there may be, and must be, while pods are exchanged without a router.
+    pub bounds: Bounds,
     /// The steps.
     pub steps: Vec<Step>,
     /// Identity of the steps: changed steps start again at 0.
@@ -126,18 +132,11 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
     if !(0..=10_000).contains(&spec.replicas) {
         return refuse("spec.replicas", spec.replicas.to_string(), "must be between 0 and 10000");
     }
-    if canary.stable_service == canary.canary_service {
-        return refuse(
-            "spec.strategy.canary.canaryService",
-            format!("'{}' is stableService too", canary.canary_service),
-            "must be another Service",
-        );
-    }
-    let routes: Vec<String> = canary.traffic_routing.gateway_api.http_routes.iter().map(|route| route.name.clone()).collect();
-    if routes.is_empty() {
+    names::check(canary)?;
+    let routes: Vec<String> = canary.http_routes().iter().map(|route| route.name.clone()).collect();
+    if routes.is_empty() && canary.traffic_routing.is_some() {
         return refuse("spec.strategy.canary.trafficRouting.gatewayAPI.httpRoutes", "empty", "must name at least one HTTPRoute");
     }
-    names::check(canary)?;
     let steps = canary.steps.iter().enumerate().map(|(index, step)| step::parse(index, step)).collect::<Result<Vec<_>, _>>()?;
     let background = canary.analysis.as_ref().map(|analysis| Background {
         analysis: Analysis { templates: analysis.templates.clone(), args: analysis.args.clone() },
@@ -158,9 +157,11 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
         hash: digest::template_hash(&template_digest),
         digest: template_digest,
         history_limit: usize::try_from(spec.revision_history_limit).unwrap_or(0),
-        stable_service: canary.stable_service.clone(),
-        canary_service: canary.canary_service.clone(),
+        stable_service: canary.stable_service.clone().unwrap_or_default(),
+        canary_service: canary.canary_service.clone().unwrap_or_default(),
+        routed: canary.traffic_routing.is_some(),
         routes,
+        bounds: sizes::bounds(spec)?,
         steps_digest: digest::template_digest(&serde_json::to_value(&canary.steps).unwrap_or_default()),
         steps,
         background,

@@ -197,10 +197,10 @@ impl Cluster {
             clock_was_set: false,
             log: Vec::new(),
         };
-        for name in [&canary.stable_service, &canary.canary_service] {
+        for name in [&canary.stable_service, &canary.canary_service].into_iter().flatten() {
             cluster.create_service(name);
         }
-        for route in &canary.traffic_routing.gateway_api.http_routes {
+        for route in canary.http_routes() {
             cluster.create_route(&route.name, 1);
         }
         cluster
@@ -279,9 +279,9 @@ impl Cluster {
         Observed {
             now: self.now,
             replica_sets: self.sets.iter().map(|set| self.replica_set(set)).collect(),
-            stable_service: self.service(&canary.stable_service),
-            canary_service: self.service(&canary.canary_service),
-            routes: canary.traffic_routing.gateway_api.http_routes.iter().map(|reference| route(&reference.name)).collect(),
+            stable_service: canary.stable_service.as_ref().and_then(|name| self.service(name)),
+            canary_service: canary.canary_service.as_ref().and_then(|name| self.service(name)),
+            routes: canary.http_routes().iter().map(|reference| route(&reference.name)).collect(),
             gateways: vec![Gateway {
                 namespace: self.namespace(),
                 name: "gateway".to_owned(),

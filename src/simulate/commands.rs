@@ -96,8 +96,8 @@ impl Script {
     fn service_name(&self, which: &str) -> Result<String, String> {
         let canary = &self.cluster.rollout.spec.strategy.canary;
         match which {
-            "stable" => Ok(canary.stable_service.clone()),
-            "canary" => Ok(canary.canary_service.clone()),
+            "stable" => Ok(canary.stable_service.clone().unwrap_or_default()),
+            "canary" => Ok(canary.canary_service.clone().unwrap_or_default()),
             other => Err(format!("service '{other}'; allowed are stable, canary")),
         }
     }

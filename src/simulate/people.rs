@@ -89,7 +89,7 @@ impl Cluster {
     /// Names of the routes that the spec asks for.
     #[must_use]
     pub fn route_names(&self) -> Vec<String> {
-        self.rollout.spec.strategy.canary.traffic_routing.gateway_api.http_routes.iter().map(|route| route.name.clone()).collect()
+        self.rollout.spec.strategy.canary.http_routes().iter().map(|route| route.name.clone()).collect()
     }
 
     /// Somebody writes weights into the routes by hand; into one rule of one only, where it is named.

@@ -18,9 +18,9 @@ const FULL: i64 = 100;
 pub struct Steering {
     /// Its namespace.
     pub namespace: String,
-    /// Service of the stable pods.
+    /// Service of the stable pods; empty where it names none.
     pub stable: String,
-    /// Service of the canary pods.
+    /// Service of the canary pods; empty likewise.
     pub canary: String,
     /// HTTPRoutes whose weights it sets.
     pub routes: Vec<String>,
@@ -32,10 +32,11 @@ impl Steering {
     pub fn of(rollout: &Value) -> Option<Self> {
         let canary = rollout.pointer("/spec/strategy/canary")?;
         let routes = canary.pointer("/trafficRouting/gatewayAPI/httpRoutes").and_then(Value::as_array);
+        let service = |key: &str| canary.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
         Some(Self {
             namespace: rollout.pointer("/metadata/namespace")?.as_str()?.to_owned(),
-            stable: canary.get("stableService")?.as_str()?.to_owned(),
-            canary: canary.get("canaryService")?.as_str()?.to_owned(),
+            stable: service("stableService"),
+            canary: service("canaryService"),
             routes: routes.into_iter().flatten().filter_map(|r| r["name"].as_str().map(str::to_owned)).collect(),
         })
     }

@@ -33,6 +33,16 @@ pub fn rollout() -> Value {
     })
 }
 
+/// The same without a router, with the fields that it may have only then.
+fn unrouted() -> Value {
+    let mut rollout = rollout();
+    let canary = rollout["spec"]["strategy"]["canary"].as_object_mut().unwrap();
+    canary.retain(|key, _| ["steps", "analysis"].contains(&key.as_str()));
+    canary.insert("maxSurge".to_owned(), json!("25%"));
+    canary.insert("maxUnavailable".to_owned(), json!(0));
+    rollout
+}
+
 fn metric() -> Value {
     json!({
         "name": "availability", "interval": "30s", "count": 3, "successCondition": "result[0] >= 0.99", "failureCondition": "result[0] < 0.95",
@@ -122,7 +132,9 @@ async fn examples_are_accepted() {
     http["spec"]["source"]["repoURL"] = json!("http://127.0.0.1:3000/acme/deploy");
     let mut dry = application();
     dry["spec"]["writeBack"] = json!({"mode": "DryRun"});
-    for example in [short, bare, http, dry] {
+    let mut one_service = unrouted();
+    one_service["spec"]["strategy"]["canary"]["canaryService"] = json!("web-canary");
+    for example in [short, bare, http, dry, unrouted(), one_service] {
         assert_eq!(refusals(&client, &example).await, [], "{example}");
     }
 }
@@ -194,6 +206,41 @@ fn refused_rollouts() -> Vec<Refused> {
             "must be of type integer,string",
         ),
         (rollout(), "/spec/template", json!("web:1"), "spec.template", "must be of type object"),
+    ]
+}
+
+/// What makes sense only with a router, or only without one.
+fn refused_sizes() -> Vec<Refused> {
+    let canary = "spec.strategy.canary";
+    let both = "maxSurge and maxUnavailable must not both be 0: no pod could ever be exchanged";
+    let needs = "trafficRouting needs stableService and canaryService, whose weights it sets";
+    let (surge, missing) = ("/spec/strategy/canary/maxSurge", "/spec/strategy/canary/maxUnavailable");
+    let (surge_field, missing_field) = ("spec.strategy.canary.maxSurge", "spec.strategy.canary.maxUnavailable");
+    vec![
+        (rollout(), "/spec/strategy/canary/stableService", Value::Null, canary, needs),
+        (rollout(), "/spec/strategy/canary/canaryService", Value::Null, canary, needs),
+        (rollout(), surge, json!(1), canary, "maxSurge has no effect with trafficRouting"),
+        (rollout(), missing, json!("10%"), canary, "maxUnavailable has no effect with trafficRouting"),
+        (unrouted(), surge, json!(0), canary, both),
+        (unrouted(), surge, json!("0%"), canary, both),
+        (unrouted(), surge, json!(-1), surge_field, "greater than or equal to 0"),
+        (unrouted(), surge, json!(10_001), surge_field, "less than or equal to 10000"),
+        (unrouted(), missing, json!("101%"), missing_field, "should match"),
+        (unrouted(), missing, json!("25"), missing_field, "should match"),
+        (
+            unrouted(),
+            "/spec/strategy/canary/scaleDownDelaySeconds",
+            json!(5),
+            canary,
+            "scaleDownDelaySeconds needs trafficRouting",
+        ),
+        (
+            unrouted(),
+            "/spec/strategy/canary/abortScaleDownDelaySeconds",
+            json!(5),
+            canary,
+            "abortScaleDownDelaySeconds needs trafficRouting",
+        ),
     ]
 }
 
@@ -290,7 +337,9 @@ fn sentences(schema: &JSONSchemaProps, out: &mut BTreeSet<String>) {
 async fn each_rule_refuses_its_example() {
     let Some(client) = support::cluster().await else { return };
     let mut told = Vec::new();
-    for (mut object, pointer, value, field, sentence) in [refused_rollouts(), refused_applications(), refused_others()].concat() {
+    for (mut object, pointer, value, field, sentence) in
+        [refused_rollouts(), refused_sizes(), refused_applications(), refused_others()].concat()
+    {
         *object.pointer_mut(pointer).unwrap() = value.clone();
         let found = refusals(&client, &object).await;
         let case = format!("{} {pointer} = {value}: {found:#?}", object["kind"]);
@@ -419,7 +468,10 @@ fn violations(schema: &JSONSchemaProps, example: &Value, field: &str, pointer: &
         match example.get(name) {
             Some(value) => violations(inner, value, &format!("{field}.{name}"), &format!("{pointer}/{name}"), out),
             // A request cannot be created at all, and what one element of a list lacks, another one has.
-            None => assert!(in_list || name == "request" || field.ends_with("pause"), "no example of {field}.{name}"),
+            None => {
+                let elsewhere = in_list || ["request", "maxSurge", "maxUnavailable"].contains(&name.as_str());
+                assert!(elsewhere || field.ends_with("pause"), "no example of {field}.{name}");
+            }
         }
     }
 }

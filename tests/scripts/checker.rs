@@ -67,6 +67,24 @@ fn broken(#[case] number: u8, #[case] aborted: bool, #[case] break_it: fn(&mut S
     assert!(found(&before, &after).contains(&number), "invariant {number}: {:?}", found(&before, &after));
 }
 
+/// Protects: the bounds where pods are the traffic, from a checker that looks away.
+#[rstest]
+#[case::more_than_the_step(27, |seen: &mut Seen| set(seen, false).wanted = 2)]
+#[case::more_than_the_surge(27, |seen: &mut Seen| set(seen, true).wanted = 13)]
+#[case::too_few_available(27, |seen: &mut Seen| {
+    let stable = set(seen, true);
+    (stable.wanted, stable.available) = (5, 5);
+})]
+#[case::another_revision_grows(27, |seen: &mut Seen| set(seen, false).hash = "another".to_owned())]
+fn broken_without_a_router(#[case] number: u8, #[case] break_it: fn(&mut Seen)) {
+    let header = r#"#! {"spec": {"replicas": 10, "strategy": {"canary": {"trafficRouting": null}}}}"#;
+    let before = world::seen(&format!("{header}\nmeasure good\nwait 10s\ndeploy shop:2\nwait 20s"));
+    assert!(found(&before, &before.clone()).is_empty(), "nothing is wrong before");
+    let mut after = before.clone();
+    break_it(&mut after);
+    assert!(found(&before, &after).contains(&number), "invariant {number}: {:?}", found(&before, &after));
+}
+
 /// Protects: on the way back no route goes up. One route of two is at 0 already, and stable cannot carry all yet: the
 /// other keeps what stable cannot carry, and the first keeps its 0.
 #[test]

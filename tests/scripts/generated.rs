@@ -41,6 +41,9 @@ fn script() -> impl Strategy<Value = Vec<String>> {
         1 => Just(Some(r#"#! {"spec": {"strategy": {"canary": {"steps": [{"setWeight": 100}, {"pause": {"duration": "20s"}}, {"setWeight": 5}]}}}}"#)),
         1 => Just(Some(r#"#! {"spec": {"replicas": 1, "strategy": {"canary": {"steps": []}}}}"#)),
         1 => Just(Some(r#"#! {"spec": {"replicas": 3, "strategy": {"canary": {"abortScaleDownDelaySeconds": "0s", "scaleDownDelaySeconds": "0s", "steps": [{"pause": {}}, {"setWeight": 1}]}}}}"#)),
+        2 => Just(Some(r#"#! {"spec": {"replicas": 10, "strategy": {"canary": {"stableService": null, "canaryService": null, "trafficRouting": null}}}}"#)),
+        2 => Just(Some(r#"#! {"spec": {"strategy": {"canary": {"trafficRouting": null, "maxSurge": 0, "maxUnavailable": "50%", "steps": [{"setWeight": 40}, {"pause": {"duration": "20s"}}, {"setWeight": 100}, {"pause": {"duration": "20s"}}]}}}}"#)),
+        1 => Just(Some(r#"#! {"spec": {"replicas": 1, "strategy": {"canary": {"trafficRouting": null, "maxSurge": 1, "maxUnavailable": 0}}}}"#)),
     ];
     (steps, prop::collection::vec(line(), 3..25)).prop_map(|(header, mut lines)| {
         if let Some(header) = header {

@@ -4,22 +4,37 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::Duration;
 use crate::api::analysis::Argument;
+use crate::api::{Duration, PodCount};
 
 /// The canary strategy.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.stableService != self.canaryService").message("canaryService must be another Service than stableService"))]
+#[x_kube(validation = Rule::new("!has(self.stableService) || !has(self.canaryService) || self.stableService != self.canaryService").message("canaryService must be another Service than stableService"))]
+#[x_kube(validation = Rule::new("!has(self.trafficRouting) || (has(self.stableService) && has(self.canaryService))").message("trafficRouting needs stableService and canaryService, whose weights it sets"))]
+#[x_kube(validation = Rule::new("!has(self.maxSurge) || !has(self.trafficRouting)").message("maxSurge has no effect with trafficRouting, where stable keeps its pods beside the canary's; remove it"))]
+#[x_kube(validation = Rule::new("!has(self.maxUnavailable) || !has(self.trafficRouting)").message("maxUnavailable has no effect with trafficRouting, where stable keeps its pods beside the canary's; remove it"))]
+#[x_kube(validation = Rule::new("!has(self.maxSurge) || !has(self.maxUnavailable) || !(self.maxSurge in [dyn(0), dyn('0%')]) || !(self.maxUnavailable in [dyn(0), dyn('0%')])").message("maxSurge and maxUnavailable must not both be 0: no pod could ever be exchanged"))]
+#[x_kube(validation = Rule::new("has(self.trafficRouting) || !has(self.scaleDownDelaySeconds)").message("scaleDownDelaySeconds needs trafficRouting: without it the pods are the traffic, and old ones go at once"))]
+#[x_kube(validation = Rule::new("has(self.trafficRouting) || !has(self.abortScaleDownDelaySeconds)").message("abortScaleDownDelaySeconds needs trafficRouting: without it the pods are the traffic, and an aborted canary's go at once"))]
 pub struct Canary {
-    /// Service whose pods are the stable revision's.
+    /// Service whose pods are the stable revision's. Without `trafficRouting` it may be left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
-    pub stable_service: String,
-    /// Service whose pods are the canary's; another one than `stableService`.
+    pub stable_service: Option<String>,
+    /// Service whose pods are the canary's; another one than `stableService`. Without `trafficRouting` it may be left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
-    pub canary_service: String,
-    /// What splits the traffic.
-    pub traffic_routing: TrafficRouting,
+    pub canary_service: Option<String>,
+    /// What splits the traffic. Without it the pods do: a weight is the ratio of canary pods to all pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic_routing: Option<TrafficRouting>,
+    /// Without `trafficRouting`: pods above `replicas` while pods are exchanged, as a number or percent (rounded up). Default 25%.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_surge: Option<PodCount>,
+    /// Without `trafficRouting`: pods below `replicas` that may be unavailable while pods are exchanged, as a number or percent (rounded down). Default 25%.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<PodCount>,
     /// The steps, in order. None: straight to promotion, as soon as the new pods are ready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
@@ -27,12 +42,20 @@ pub struct Canary {
     /// Analysis in the background of the steps, until promotion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<BackgroundAnalysis>,
-    /// How long the old stable ReplicaSet is kept after a promotion. Default 30s.
+    /// With `trafficRouting`: how long the old stable ReplicaSet is kept after a promotion. Default 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_down_delay_seconds: Option<Duration>,
-    /// How long an aborted canary's pods are kept, for inspection; 0 keeps them. Default 30s.
+    /// With `trafficRouting`: how long an aborted canary's pods are kept, for inspection; 0 keeps them. Default 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abort_scale_down_delay_seconds: Option<Duration>,
+}
+
+impl Canary {
+    /// The HTTPRoutes whose weights are set.
+    #[must_use]
+    pub fn http_routes(&self) -> &[RouteRef] {
+        self.traffic_routing.as_ref().map_or(&[], |routing| &routing.gateway_api.http_routes)
+    }
 }
 
 /// What splits the traffic between stable and canary.

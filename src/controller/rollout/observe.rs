@@ -156,6 +156,9 @@ impl FoundService {
 }
 
 async fn get_service(client: &Client, rollout: &ValidatedRollout, name: &str) -> Result<Option<FoundService>, Error> {
+    if name.is_empty() {
+        return Ok(None);
+    }
     let services: Api<Service> = Api::namespaced(client.clone(), &rollout.namespace);
     let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), &rollout.namespace);
     let of = ListParams::default().labels(&format!("kubernetes.io/service-name={name}"));

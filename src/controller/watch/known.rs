@@ -56,10 +56,10 @@ pub fn why(rollout: &Rollout) -> Why {
 /// What a Rollout names. An event about one of these wakes it.
 fn names(rollout: &Rollout, namespace: &Arc<str>) -> Box<[Name]> {
     let canary = &rollout.spec.strategy.canary;
-    let services = [&canary.stable_service, &canary.canary_service].map(|name| (SERVICES, name));
-    let routes = canary.traffic_routing.gateway_api.http_routes.iter().map(|route| (HTTP_ROUTES, &route.name));
+    let services = [&canary.stable_service, &canary.canary_service].into_iter().flatten().map(|name| (SERVICES, name));
+    let routes = canary.http_routes().iter().map(|route| (HTTP_ROUTES, &route.name));
     let key = |name: &String| Key { namespace: Arc::clone(namespace), name: name.as_str().into() };
-    services.into_iter().chain(routes).map(|(kind, name)| (kind, key(name))).collect()
+    services.chain(routes).map(|(kind, name)| (kind, key(name))).collect()
 }
 
 impl Known {

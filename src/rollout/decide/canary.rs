@@ -1,6 +1,6 @@
 //! The steps, and the ways back to stable.
 
-use super::{Draft, PauseReason, after, analysis, promote, scale, weight};
+use super::{Draft, PauseReason, after, analysis, promote, ratio, scale, weight};
 use crate::api::condition::rollout as reasons;
 use crate::api::rollout::{RolloutPhase, WaitingReason};
 use crate::rollout::observed::TemplateCheck;
@@ -91,6 +91,9 @@ fn pause(draft: &mut Draft<'_>, length: Option<std::time::Duration>) -> bool {
 
 /// A canary that is superseded: its traffic goes, and the canary Service leaves it, before the new one gets anything.
 fn superseded_is_off(draft: &mut Draft<'_>) -> bool {
+    if !draft.spec.routed {
+        return ratio::superseded_is_off(draft, draft.spec.weight_at(draft.step_index()));
+    }
     let Some(stable) = draft.stable_hash() else { return true };
     let behind = draft.seen.canary_service.as_ref().and_then(|service| service.hash.clone());
     match behind {
@@ -133,7 +136,9 @@ fn spec_can_run(draft: &Draft<'_>) -> Result<(), String> {
 /// The spec is impossible: nothing goes on. Stable serves; a canary that this one supersedes goes back.
 fn refuse(draft: &mut Draft<'_>, why: String) {
     scale::keep_stable(draft);
-    if let Some(stable) = draft.stable_hash() {
+    if !draft.spec.routed {
+        ratio::refuse(draft);
+    } else if let Some(stable) = draft.stable_hash() {
         let behind = draft.seen.canary_service.as_ref().and_then(|service| service.hash.clone());
         if behind.is_some_and(|hash| hash != stable && hash != draft.spec.hash) {
             weight::withdraw(draft, &stable);
@@ -147,7 +152,9 @@ pub(super) fn return_to_stable(draft: &mut Draft<'_>) {
     let Some(stable) = draft.stable_hash() else { return };
     draft.say(RolloutPhase::Progressing, reasons::STEPPING, "the template is stable's again; traffic goes back to stable");
     scale::keep_stable(draft);
-    if weight::service_missing(draft) || !weight::withdraw(draft, &stable) {
+    // Traffic goes back also where a Service is missing.
+    let off = weight::withdraw(draft, &stable);
+    if weight::service_missing(draft) || !off {
         return;
     }
     draft.status.canary = None;
@@ -170,7 +177,8 @@ pub(super) fn stopped(draft: &mut Draft<'_>) {
     let waiting = draft.waiting.as_ref().map(|(reason, _)| *reason);
     let reason = match waiting {
         _ if off => reason,
-        Some(WaitingReason::StableReady) => reasons::STABLE_NOT_READY,
+        // Without a router, pods of the canary go as stable's come up: that is how it goes back, and nothing is amiss.
+        Some(WaitingReason::StableReady) if draft.spec.routed => reasons::STABLE_NOT_READY,
         Some(WaitingReason::WeightVerified) if gateway_is_silent(draft) => reasons::WEIGHT_UNVERIFIED,
         _ => reason,
     };

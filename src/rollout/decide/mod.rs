@@ -1,11 +1,12 @@
 //! What to do next, from what is seen and what is recorded.
 //!
 //! One file per concern: `request` (commands), `canary` (the steps), `analysis` (runs and evidence), `weight` (traffic up
-//! and down), `promote` (first deployment and promotion), `scale` (ReplicaSets), `report` (status in words).
+//! and down), `promote` (first deployment and promotion), `scale` (ReplicaSets beside a router), `ratio` (without one), `report` (status in words).
 
 mod analysis;
 mod canary;
 mod promote;
+mod ratio;
 pub mod report;
 mod request;
 mod scale;
@@ -49,6 +50,7 @@ pub fn decide(spec: &ValidatedRollout, seen: &Observed) -> Decision {
         Situation::Stopped => canary::stopped(&mut draft),
         Situation::Canary => canary::advance(&mut draft),
     }
+    ratio::carry_out(&mut draft);
     analysis::tidy(&mut draft);
     scale::tidy(&mut draft);
     report::finish(&mut draft);
@@ -82,6 +84,8 @@ struct Draft<'a> {
     /// Size of the canary: what the last step looked at wants. Several steps may be passed in one go, and an earlier one's
     /// wish must not take the pods away that a later one is about to send traffic to.
     canary_pods: Vec<Effect>,
+    /// Without a router: the sizes to get to.
+    goal: Option<ratio::Goal>,
     /// The canary's share of traffic as seen, the largest of all routes; none when a route cannot be read.
     weight: Option<i32>,
     /// Why a weight is not verified; none when it is.
@@ -102,6 +106,7 @@ impl<'a> Draft<'a> {
             lower: Vec::new(),
             raise: Vec::new(),
             canary_pods: Vec::new(),
+            goal: None,
             weight: None,
             unverified: None,
             phase: RolloutPhase::Progressing,

@@ -1,6 +1,6 @@
 //! The first deployment, and the promotion of a canary to stable.
 
-use super::{Draft, Effect, after, analysis, scale, weight};
+use super::{Draft, Effect, after, analysis, ratio, scale, weight};
 use crate::api::condition::rollout as reasons;
 use crate::api::rollout::{Promoting, RolloutPhase, ScaleDown, WaitingReason};
 use crate::rollout::observed::TemplateCheck;
@@ -15,6 +15,7 @@ pub(super) fn first(draft: &mut Draft<'_>) {
         return;
     }
     scale::keep_canary(draft, 100);
+    let alone = draft.spec.routed || ratio::only(draft, &hash);
     let available = draft.seen.replica_set(&hash).map(|rs| rs.available);
     if available.is_none_or(|available| available < replicas) {
         let detail = format!("{} of {replicas} pods are available", available.unwrap_or(0));
@@ -32,7 +33,7 @@ pub(super) fn first(draft: &mut Draft<'_>) {
         draft.wait(WaitingReason::PodsReady, "both Services are pointed at the first revision");
         return;
     }
-    if !weighted || !serves(draft, &hash) {
+    if !weighted || !alone || !serves(draft, &hash) {
         return;
     }
     become_stable(draft, None);
@@ -40,19 +41,10 @@ pub(super) fn first(draft: &mut Draft<'_>) {
 
 /// After the last step: all pods, all traffic, then the point of no return.
 pub(super) fn last_step(draft: &mut Draft<'_>) {
-    let (hash, replicas) = (draft.spec.hash.clone(), draft.spec.replicas);
+    let hash = draft.spec.hash.clone();
     draft.say(RolloutPhase::Progressing, reasons::PROMOTING, "all steps passed; the new revision takes all traffic");
-    scale::keep_canary(draft, 100);
-    let available = draft.seen.replica_set(&hash).map_or(0, |rs| rs.available);
     let wanted = draft.spec.weight_at(draft.spec.steps.len());
-    // The weight already reached is kept while the rest of the pods come up.
-    let reached = draft.weight.unwrap_or(0).min(wanted);
-    if available < replicas {
-        draft.wait(WaitingReason::PodsReady, format!("{available} of {replicas} canary pods are available"));
-        let waiting = draft.waiting.clone();
-        let held = if draft.seen.ready(&hash) == 0 { 0 } else { reached };
-        weight::ensure(draft, held);
-        draft.waiting = waiting;
+    if draft.spec.routed && !has_all_pods(draft, &hash, wanted) {
         return;
     }
     if !weight::ensure(draft, wanted) || !analysis::background(draft, draft.spec.steps.len(), wanted) {
@@ -61,8 +53,25 @@ pub(super) fn last_step(draft: &mut Draft<'_>) {
     draft.status.promoting = Some(Promoting { hash: hash.clone(), at: draft.now() });
     draft.status.pause_conditions.clear();
     draft.say(RolloutPhase::Progressing, reasons::PROMOTING, format!("revision {hash} becomes stable"));
-    draft.wait(WaitingReason::PodsReady, format!("Service {} is pointed at it", draft.spec.stable_service));
-    point(draft, true, &hash);
+    if !point(draft, true, &hash) {
+        draft.wait(WaitingReason::PodsReady, format!("Service {} is pointed at it", draft.spec.stable_service));
+    }
+}
+
+/// The canary has all its pods. The weight already reached is kept while the rest of them come up.
+fn has_all_pods(draft: &mut Draft<'_>, hash: &str, wanted: i32) -> bool {
+    scale::keep_canary(draft, 100);
+    let replicas = draft.spec.replicas;
+    let available = draft.seen.replica_set(hash).map_or(0, |rs| rs.available);
+    if available >= replicas {
+        return true;
+    }
+    draft.wait(WaitingReason::PodsReady, format!("{available} of {replicas} canary pods are available"));
+    let waiting = draft.waiting.clone();
+    let held = if draft.seen.ready(hash) == 0 { 0 } else { draft.weight.unwrap_or(0).min(wanted) };
+    weight::ensure(draft, held);
+    draft.waiting = waiting;
+    false
 }
 
 /// Past the point of no return: stable's Service, its endpoints, the weights, then the record.
@@ -78,7 +87,8 @@ pub(super) fn finish(draft: &mut Draft<'_>) {
         draft.wait(WaitingReason::PodsReady, format!("Service {} is pointed at it", draft.spec.stable_service));
         return;
     }
-    if !serves(draft, &hash) || !weight::all_to_stable(draft) {
+    let alone = draft.spec.routed || ratio::only(draft, &hash);
+    if !serves(draft, &hash) || !weight::all_to_stable(draft) || !alone {
         return;
     }
     let old = draft.stable_hash();
@@ -87,8 +97,12 @@ pub(super) fn finish(draft: &mut Draft<'_>) {
 
 /// Points the stable (or the canary) Service at a revision; true when it is.
 fn point(draft: &mut Draft<'_>, stable: bool, hash: &str) -> bool {
-    let service = if stable { &draft.seen.stable_service } else { &draft.seen.canary_service };
-    let Some(service) = service else { return false };
+    let (service, name) = if stable {
+        (&draft.seen.stable_service, &draft.spec.stable_service)
+    } else {
+        (&draft.seen.canary_service, &draft.spec.canary_service)
+    };
+    let Some(service) = service else { return name.is_empty() };
     if service.hash.as_deref() == Some(hash) {
         return true;
     }
@@ -99,10 +113,10 @@ fn point(draft: &mut Draft<'_>, stable: bool, hash: &str) -> bool {
 /// Does the stable Service route to ready pods of the revision, and to no others?
 fn serves(draft: &mut Draft<'_>, hash: &str) -> bool {
     let wanted = draft.seen.replica_set(hash).map_or(0, |rs| rs.wanted).min(draft.spec.replicas);
-    if draft.seen.stable_service.as_ref().is_some_and(|service| service.serves_only(hash, wanted)) {
+    let service = &draft.spec.stable_service;
+    if service.is_empty() || draft.seen.stable_service.as_ref().is_some_and(|service| service.serves_only(hash, wanted)) {
         return true;
     }
-    let service = &draft.spec.stable_service;
     draft.wait(
         WaitingReason::PodsReady,
         format!("Service {service} does not yet route to {wanted} ready pods of {hash}, and to no others"),
@@ -119,7 +133,7 @@ fn become_stable(draft: &mut Draft<'_>, old: Option<String>) {
     draft.status.failure = None;
     draft.end_attempt();
     draft.waiting = None;
-    if let Some(hash) = old {
+    if let Some(hash) = old.filter(|_| draft.spec.routed) {
         let at = after(draft.seen.now, draft.spec.scale_down_delay);
         draft.status.scale_downs.retain(|entry| entry.hash != hash);
         draft.status.scale_downs.push(ScaleDown { hash, at: crate::api::Time(at) });

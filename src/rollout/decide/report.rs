@@ -45,13 +45,14 @@ fn waiting(draft: &mut Draft<'_>) {
 fn conditions(draft: &mut Draft<'_>) {
     let stable = draft.stable_hash();
     let full = stable.as_deref().and_then(|hash| draft.seen.replica_set(hash)).map(|set| set.available >= draft.spec.replicas);
-    let full = full.unwrap_or(false);
+    let full = full.unwrap_or(false) || (stable.is_some() && shared_is_enough(draft));
     let (phase, reason, message) = (draft.phase, draft.reason, draft.message.clone());
     let under_way = matches!(phase, RolloutPhase::Progressing | RolloutPhase::Paused);
     let invalid = reason == reasons::INVALID_SPEC;
     let ready_reason = if full { reasons::HEALTHY } else { reasons::STABLE_NOT_READY };
     let ready_message = match (&stable, full) {
         (None, _) => "no revision is stable yet".to_owned(),
+        (Some(hash), true) if shared_is_enough(draft) => format!("stable revision {hash} and the others serve with enough pods"),
         (Some(hash), true) => format!("stable revision {hash} serves at full strength"),
         (Some(hash), false) => format!("stable revision {hash} has too few available pods"),
     };
@@ -95,6 +96,16 @@ pub fn can_wait(recorded: &RolloutStatus, now: &RolloutStatus) -> bool {
         condition.message.clone_from(&recorded.message);
     }
     same == *recorded
+}
+
+/// Without a router, revisions under way share the traffic with stable, and count as in a Deployment: together they must not
+/// have fewer available pods than `maxUnavailable` allows.
+fn shared_is_enough(draft: &Draft<'_>) -> bool {
+    let stable = draft.stable_hash();
+    let sets = || draft.seen.replica_sets.iter().filter(|set| !set.deleting);
+    let shared = sets().any(|set| set.available > 0 && Some(&set.hash) != stable.as_ref());
+    let available: i32 = sets().map(|set| set.available).sum();
+    !draft.spec.routed && shared && available >= draft.spec.bounds.least_available()
 }
 
 /// The status of a Rollout whose spec cannot be read: everything stays as it is, and it says why.

@@ -7,19 +7,19 @@ use crate::api::rollout::{RolloutPhase, ScaleDown, WaitingReason};
 use crate::rollout::observed::{ReplicaSet, TemplateCheck};
 
 /// Only on the ReplicaSet as it was seen: the same size may be there again for another reason.
-fn resize(set: &ReplicaSet, to: i32) -> Effect {
+pub(super) fn resize(set: &ReplicaSet, to: i32) -> Effect {
     let generation = Some(set.generation);
     Effect::ScaleReplicaSet { name: set.name.clone(), uid: set.uid.clone(), generation, from: set.wanted, to }
 }
 
 /// More pods of stable lower risk, whoever else scaled it meanwhile.
-fn grow(set: &ReplicaSet, to: i32) -> Effect {
+pub(super) fn grow(set: &ReplicaSet, to: i32) -> Effect {
     Effect::ScaleReplicaSet { name: set.name.clone(), uid: set.uid.clone(), generation: None, from: set.wanted, to }
 }
 
 /// Keeps stable at `spec.replicas`. More pods of stable lower risk and come first.
 pub(super) fn keep_stable(draft: &mut Draft<'_>) {
-    let Some(stable) = draft.status.stable.clone() else { return };
+    let Some(stable) = draft.status.stable.clone().filter(|_| draft.spec.routed) else { return };
     match draft.seen.replica_set(&stable.hash) {
         Some(set) if set.wanted < draft.spec.replicas => draft.lower.push(grow(set, draft.spec.replicas)),
         Some(set) if set.wanted > draft.spec.replicas => draft.raise.push(resize(set, draft.spec.replicas)),
@@ -53,6 +53,9 @@ pub(super) fn stable_is_full(draft: &mut Draft<'_>) -> bool {
 /// than `weight` is on the canary, or a weight is not confirmed, it does not shrink.
 pub(super) fn keep_canary(draft: &mut Draft<'_>, weight: i32) {
     let spec = draft.spec;
+    if !spec.routed {
+        return;
+    }
     draft.canary_pods.clear();
     let wanted = if weight >= 100 { spec.replicas } else { spec.pods_for(weight) };
     let revision = draft.revision();
@@ -62,10 +65,7 @@ pub(super) fn keep_canary(draft: &mut Draft<'_>, weight: i32) {
         }
         None => {}
         Some(set) => {
-            if set.revision != revision {
-                let (name, uid) = (set.name.clone(), set.uid.clone());
-                draft.canary_pods.push(Effect::NumberReplicaSet { name, uid, revision });
-            }
+            draft.canary_pods.extend(number(draft, &spec.hash));
             let confirmed = draft.status.weights.as_ref().is_some_and(|weights| weights.verified && weights.canary <= weight);
             if set.wanted < wanted || (set.wanted > wanted && confirmed) {
                 draft.canary_pods.push(resize(set, wanted));
@@ -74,9 +74,18 @@ pub(super) fn keep_canary(draft: &mut Draft<'_>, weight: i32) {
     }
 }
 
+/// Writes the number of the revision under way on its ReplicaSet, where an old content came back.
+pub(super) fn number(draft: &Draft<'_>, hash: &str) -> Option<Effect> {
+    let set = draft.seen.replica_set(hash)?;
+    let revision = draft.status.canary.as_ref().filter(|canary| canary.hash == hash)?.revision;
+    let (name, uid) = (set.name.clone(), set.uid.clone());
+    (set.revision != revision).then_some(Effect::NumberReplicaSet { name, uid, revision })
+}
+
 /// During a promotion the new revision follows `spec.replicas`, also when the template has changed meanwhile.
 pub(super) fn keep_promoted(draft: &mut Draft<'_>, hash: &str) {
     if let Some(set) = draft.seen.replica_set(hash)
+        && draft.spec.routed
         && set.wanted != draft.spec.replicas
     {
         draft.raise.push(resize(set, draft.spec.replicas));
@@ -104,12 +113,12 @@ pub(super) fn tidy(draft: &mut Draft<'_>) {
         .status
         .scale_downs
         .iter()
-        .filter(|entry| known.contains(&entry.hash) && !in_use(draft, &entry.hash))
+        .filter(|entry| draft.spec.routed && known.contains(&entry.hash) && !in_use(draft, &entry.hash))
         .cloned()
         .collect();
     draft.status.scale_downs = kept;
     for set in &draft.seen.replica_sets {
-        if !set.deleting && !in_use(draft, &set.hash) {
+        if draft.spec.routed && !set.deleting && !in_use(draft, &set.hash) {
             retire(draft, set);
         }
     }

@@ -1,7 +1,7 @@
 //! Traffic up and down. Up only through gates: ready pods, the Service's selector, its endpoints, the gateway's word.
 //! Down at once, as far as stable's ready pods can carry the traffic.
 
-use super::{Draft, Effect};
+use super::{Draft, Effect, ratio};
 use crate::api::condition::rollout as reasons;
 use crate::api::rollout::{RolloutPhase, WaitingReason, Weights};
 use crate::traffic::gateway::{self, Services};
@@ -13,6 +13,9 @@ fn services<'a>(draft: &Draft<'a>) -> Services<'a> {
 
 /// Reads the present split off the routes into the draft and its status.
 pub(super) fn observe(draft: &mut Draft<'_>) {
+    if !draft.spec.routed {
+        return ratio::observe(draft);
+    }
     let names = services(draft);
     let mut largest = 0;
     let mut exact = true;
@@ -66,7 +69,7 @@ pub(super) fn service_missing(draft: &mut Draft<'_>) -> bool {
         (&draft.seen.stable_service, &draft.spec.stable_service, "stableService"),
         (&draft.seen.canary_service, &draft.spec.canary_service, "canaryService"),
     ];
-    for (service, name, field) in missing {
+    for (service, name, field) in missing.into_iter().filter(|(_, name, _)| !name.is_empty()) {
         let message = match service {
             None => format!("Service {name} ({field}) does not exist"),
             Some(service) if !service.has_selector => {
@@ -125,6 +128,9 @@ fn confirmed(draft: &mut Draft<'_>, weight: i32) -> bool {
 ///
 /// A weight that somebody else changed is corrected here, never taken for progress.
 pub(super) fn ensure(draft: &mut Draft<'_>, wanted: i32) -> bool {
+    if !draft.spec.routed {
+        return ratio::ensure(draft, wanted);
+    }
     if route_missing(draft) || service_missing(draft) {
         // Other routes may still be lowered: less traffic on the canary is always safe.
         lower_only(draft, wanted);
@@ -206,6 +212,9 @@ fn lower_only(draft: &mut Draft<'_>, wanted: i32) {
 /// Takes the traffic off the canary, as fast as stable's ready pods can carry it, then points the canary Service at
 /// stable. True once all of that is confirmed: only then may the canary's pods go.
 pub(super) fn withdraw(draft: &mut Draft<'_>, stable: &str) -> bool {
+    if !draft.spec.routed {
+        return ratio::withdraw(draft, stable);
+    }
     let behind = draft.seen.canary_service.as_ref().and_then(|service| service.hash.clone()).unwrap_or_default();
     let canary_ready = draft.seen.ready(&behind);
     let target = {
@@ -253,6 +262,9 @@ fn carried_percent(ready: i32, replicas: i32) -> i32 {
 
 /// Sends everything to the stable Service; true once confirmed. For deployments in which both Services hold the same pods.
 pub(super) fn all_to_stable(draft: &mut Draft<'_>) -> bool {
+    if !draft.spec.routed {
+        return true;
+    }
     if route_missing(draft) {
         lower_only(draft, 0);
         return false;

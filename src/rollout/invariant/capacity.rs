@@ -1,6 +1,6 @@
 //! Invariants 3 to 6: pods that carry traffic, or may have to, and the selectors that lead to them.
 
-use super::{Findings, State, held, pods_for, ready, selector, stable_hash, traffic, wanted};
+use super::{Findings, State, held, pods_for, ratio, ready, selector, stable_hash, traffic, wanted};
 
 pub(super) fn check(before: State<'_>, after: State<'_>, found: &mut Findings) {
     for set in &before.cluster.replica_sets {
@@ -24,18 +24,21 @@ fn shrank(before: State<'_>, after: State<'_>, hash: &str, found: &mut Findings)
         return;
     }
     let stable = stable_hash(after) == Some(hash);
-    if stable && to < after.rollout.replicas {
+    let routed = after.rollout.routed;
+    if routed && stable && to < after.rollout.replicas {
         found.say(4, format!("stable {hash} was scaled to {to} of {}", after.rollout.replicas));
     }
     let possible = traffic::possible(after);
-    for service in [true, false] {
+    // Without a router, where there may be only one pod at all, none can come before it goes.
+    let single = !routed && ratio::limits(after).0 < 2;
+    for service in [true, false].into_iter().filter(|_| !single) {
         let carries = if service { possible.stable > 0 } else { possible.canary > 0 };
         if to == 0 && selector(after, service) == Some(hash) && after.rollout.replicas > 0 && (service || carries) {
             found.say(5, format!("{hash} was scaled to 0 while a Service with traffic points at it"));
         }
     }
     let confirmed = after.rollout.status.weights.as_ref().is_some_and(|weights| weights.verified);
-    if held(after) && hash == after.rollout.hash && !stable && from > to && (possible.canary > 0 || !confirmed) {
+    if routed && held(after) && hash == after.rollout.hash && !stable && from > to && (possible.canary > 0 || !confirmed) {
         let weight = possible.canary;
         found.say(6, format!("the aborted canary was scaled down at weight {weight}, confirmed {confirmed}"));
     }
@@ -48,6 +51,8 @@ fn selector_moved(before: State<'_>, after: State<'_>, stable: bool, found: &mut
     let possible = traffic::possible(after);
     let share = if stable { possible.stable } else { possible.canary };
     let (needed, there) = (pods_for(after, share), i64::from(ready(after, hash)));
+    // Without a router it is people who use the Service, and any pod answers.
+    let needed = if after.rollout.routed { needed } else { i64::from(stable && after.rollout.replicas > 0) };
     let which = if stable { "stable" } else { "canary" };
     if there < needed {
         found.say(3, format!("the {which} Service moved to {hash} with {there} of {needed} ready pods for its {share} %"));

@@ -45,9 +45,12 @@ fn stable_and_promotion(before: State<'_>, after: State<'_>, found: &mut Finding
     }
     if let (None, Some(promoting)) = (&old.promoting, &new.promoting) {
         let there = ready(after, &promoting.hash);
-        if there < after.rollout.replicas {
+        // Without a router or a surge, the last pod that the stable Service routes to stays until that Service was moved.
+        let last = !after.rollout.routed && after.rollout.bounds.max_surge == 0 && !after.rollout.stable_service.is_empty();
+        let needed = after.rollout.replicas - i32::from(last);
+        if there < needed {
             let hash = &promoting.hash;
-            found.say(3, format!("the promotion of {hash} began with {there} of {} ready pods", after.rollout.replicas));
+            found.say(3, format!("the promotion of {hash} began with {there} of {needed} ready pods"));
         }
     }
 }

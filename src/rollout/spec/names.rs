@@ -7,9 +7,18 @@ use crate::api::rollout::Canary;
 /// something else than an object of the kind that is meant.
 pub(super) fn check(canary: &Canary) -> Result<(), SpecError> {
     let field = "spec.strategy.canary";
-    let routes = canary.traffic_routing.gateway_api.http_routes.iter().enumerate();
+    let routes = canary.http_routes().iter().enumerate();
     let services = [("stableService", &canary.stable_service), ("canaryService", &canary.canary_service)];
-    let names = services.into_iter().map(|(key, name)| (format!("{field}.{key}"), name));
+    for (key, name) in services {
+        if name.is_none() && canary.traffic_routing.is_some() {
+            return refuse(&format!("{field}.{key}"), "none", "trafficRouting needs it, because it sets that Service's weight");
+        }
+    }
+    if canary.stable_service.is_some() && canary.stable_service == canary.canary_service {
+        let found = format!("'{}' is stableService too", canary.canary_service.as_deref().unwrap_or(""));
+        return refuse(&format!("{field}.canaryService"), found, "must be another Service");
+    }
+    let names = services.into_iter().filter_map(|(key, name)| Some((format!("{field}.{key}"), name.as_ref()?)));
     let routes =
         routes.map(|(index, route)| (format!("{field}.trafficRouting.gatewayAPI.httpRoutes[{index}].name"), &route.name));
     let background = canary.analysis.iter().map(|analysis| (format!("{field}.analysis"), &analysis.templates));

@@ -28,6 +28,10 @@ fn rollout(patch: Value) -> Rollout {
 #[case(json!({"spec": {"strategy": {"canary": {"steps": [{"setWeight": 101}]}}}}), "spec.strategy.canary.steps[0].setWeight: 101; must be between 0 and 100")]
 #[case(json!({"spec": {"strategy": {"canary": {"steps": [{"setWeight": 5}, {}]}}}}), "spec.strategy.canary.steps[1]: none or several of setWeight, pause, analysis; must have exactly one of them")]
 #[case(json!({"spec": {"strategy": {"canary": {"trafficRouting": {"gatewayAPI": {"httpRoutes": []}}}}}}), "spec.strategy.canary.trafficRouting.gatewayAPI.httpRoutes: empty; must name at least one HTTPRoute")]
+#[case(json!({"spec": {"strategy": {"canary": {"stableService": null}}}}), "spec.strategy.canary.stableService: none; trafficRouting needs it, because it sets that Service's weight")]
+#[case(json!({"spec": {"strategy": {"canary": {"maxSurge": 1}}}}), "spec.strategy.canary.maxSurge: 1; has no effect with trafficRouting, where stable keeps its pods; remove it")]
+#[case(json!({"spec": {"strategy": {"canary": {"trafficRouting": null, "scaleDownDelaySeconds": 5}}}}), "spec.strategy.canary.scaleDownDelaySeconds: 5s; needs trafficRouting; without it the pods are the traffic")]
+#[case(json!({"spec": {"strategy": {"canary": {"trafficRouting": null, "maxSurge": 0, "maxUnavailable": "0%"}}}}), "spec.strategy.canary.maxUnavailable: 0%, and maxSurge is 0; must not both be 0: no pod could ever be exchanged")]
 #[case(json!({"spec": {"replicas": -1}}), "spec.replicas: -1; must be between 0 and 10000")]
 fn refusals(#[case] patch: Value, #[case] wanted: &str) {
     assert_eq!(validate(&rollout(patch)).unwrap_err().to_string(), wanted);

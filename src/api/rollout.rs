@@ -54,6 +54,10 @@ pub struct RolloutSpec {
     #[serde(default = "ten")]
     #[schemars(range(min = 0, max = 100))]
     pub revision_history_limit: i32,
+    /// How long a new pod must be ready, without a crash, to count as available; 0..86400 seconds. Default 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0, max = 86_400))]
+    pub min_ready_seconds: i32,
     /// How new revisions go live.
     pub strategy: Strategy,
     /// A person's command, written by `kubectl tidegate`; never kept in Git.
@@ -63,6 +67,10 @@ pub struct RolloutSpec {
 
 const fn one() -> i32 {
     1
+}
+
+const fn is_zero(number: &i32) -> bool {
+    *number == 0
 }
 
 const fn ten() -> i32 {

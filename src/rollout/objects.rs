@@ -29,6 +29,10 @@ pub fn replica_set(rollout: &ValidatedRollout, hash: &str, revision: i64, replic
     }
     let mut selector: Map<String, Value> = rollout.selector.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
     selector.insert(names::POD_TEMPLATE_HASH.to_owned(), json!(hash));
+    let mut spec = json!({"replicas": replicas, "selector": {"matchLabels": selector}, "template": template});
+    if rollout.sizing.min_ready_seconds > 0 {
+        spec["minReadySeconds"] = json!(rollout.sizing.min_ready_seconds);
+    }
     json!({
         "apiVersion": "apps/v1", "kind": "ReplicaSet",
         "metadata": {
@@ -38,7 +42,7 @@ pub fn replica_set(rollout: &ValidatedRollout, hash: &str, revision: i64, replic
             },
             "ownerReferences": [owner(rollout)]
         },
-        "spec": {"replicas": replicas, "selector": {"matchLabels": selector}, "template": template}
+        "spec": spec
     })
 }
 

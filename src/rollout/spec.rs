@@ -17,7 +17,8 @@ use crate::api::rollout::{Rollout, RolloutStatus};
 use crate::manifest::digest;
 use crate::rollout::replicas::Bounds;
 
-pub use step::{Analysis, Background, Step};
+pub use sizes::Sizing;
+pub use step::{Analysis, Background, CanaryScale, Step};
 
 /// Argo Rollouts' default for both scale-down delays.
 const DEFAULT_SCALE_DOWN_DELAY: std::time::Duration = std::time::Duration::from_secs(30);
@@ -57,6 +58,8 @@ pub struct ValidatedRollout {
     pub routes: Vec<String>,
     /// How many pods there may be, and must be, while pods are exchanged without a router.
     pub bounds: Bounds,
+    /// How many pods each side has beside a router.
+    pub sizing: Sizing,
     /// The steps.
     pub steps: Vec<Step>,
     /// Identity of the steps: changed steps start again at 0.
@@ -115,13 +118,6 @@ impl ValidatedRollout {
         let earlier = self.steps.iter().take(index + 1).rev();
         earlier.into_iter().find_map(|step| if let Step::SetWeight(weight) = step { Some(*weight) } else { None }).unwrap_or(0)
     }
-
-    /// How many canary pods a weight needs: its share of the replicas, rounded up.
-    #[must_use]
-    pub fn pods_for(&self, weight: i32) -> i32 {
-        let exact = i64::from(weight) * i64::from(self.replicas);
-        i32::try_from((exact + 99) / 100).unwrap_or(self.replicas)
-    }
 }
 
 /// Reads a Rollout as the API server gave it.
@@ -162,6 +158,7 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
         routed: canary.traffic_routing.is_some(),
         routes,
         bounds: sizes::bounds(spec)?,
+        sizing: sizes::sizing(spec)?,
         steps_digest: digest::template_digest(&serde_json::to_value(&canary.steps).unwrap_or_default()),
         steps,
         background,

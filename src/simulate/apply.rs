@@ -106,7 +106,7 @@ impl Cluster {
         let object = json!({
             "metadata": {"name": name, "uid": format!("uid-{version}"), "generation": 1, "resourceVersion": version.to_string(),
                 "labels": {names::REVISION: revision.to_string(), names::POD_TEMPLATE_HASH: hash}},
-            "spec": {"replicas": replicas}
+            "spec": {"replicas": replicas, "minReadySeconds": rollout.spec.min_ready_seconds}
         });
         let pods = vec![self.uptime; usize::try_from(replicas).unwrap_or(0)];
         self.sets.push(Set { object, hash: hash.to_owned(), image: image.clone(), pods });

@@ -263,7 +263,8 @@ impl Cluster {
 
     /// Another number whenever something that an observer can see changed: what a watch would report.
     pub(super) fn fingerprint(&self) -> Vec<u64> {
-        let pods = self.sets.iter().map(|set| u64::try_from(self.ready_pods(set)).unwrap_or(u64::MAX));
+        let sets = self.sets.iter().map(|set| self.replica_set(set));
+        let pods = sets.flat_map(|set| [set.ready, set.available]).map(|pods| u64::try_from(pods).unwrap_or(0));
         let gateways = self.routes.values().map(|route| route.confirmed["metadata"]["generation"].as_u64().unwrap_or(0));
         let endpoints = self.services.values().map(|service| u64::from(self.endpoints_follow(service)));
         pods.chain(gateways).chain(endpoints).chain([self.version]).collect()
@@ -309,8 +310,14 @@ impl Cluster {
     }
 
     fn ready_pods(&self, set: &Set) -> usize {
+        self.pods_ready_for(set, Duration::ZERO)
+    }
+
+    /// Pods that have been ready for so long.
+    fn pods_ready_for(&self, set: &Set, long: Duration) -> usize {
         let never = self.world.never_ready.contains(&set.image);
-        let up = |started: &&Duration| !never && self.uptime.saturating_sub(**started) >= self.world.pods_start_in;
+        let needed = self.world.pods_start_in + long;
+        let up = |started: &&Duration| !never && self.uptime.saturating_sub(**started) >= needed;
         let at_most = self.world.at_most.get(&set.image).copied().unwrap_or(usize::MAX);
         set.pods.iter().filter(up).count().min(at_most)
     }
@@ -322,6 +329,8 @@ impl Cluster {
 
     fn replica_set(&self, set: &Set) -> ReplicaSet {
         let ready = i32::try_from(self.ready_pods(set)).unwrap_or(i32::MAX);
+        let long = set.object["spec"]["minReadySeconds"].as_u64().unwrap_or(0);
+        let available = i32::try_from(self.pods_ready_for(set, Duration::from_secs(long))).unwrap_or(i32::MAX);
         let meta = &set.object["metadata"];
         let text = |key: &str| meta[key].as_str().unwrap_or("").to_owned();
         let revision = meta["labels"][names::REVISION].as_str().and_then(|number| number.parse().ok());
@@ -330,14 +339,14 @@ impl Cluster {
             name: text("name"),
             uid: text("uid"),
             // It changes with the status, too.
-            resource_version: format!("{}.{current}.{ready}", text("resourceVersion")),
+            resource_version: format!("{}.{current}.{ready}.{available}", text("resourceVersion")),
             generation: meta["generation"].as_i64().unwrap_or(0),
             hash: set.hash.clone(),
             revision: revision.unwrap_or(0),
             wanted: set.wanted(),
             current,
             ready,
-            available: ready,
+            available,
             deleting: false,
         }
     }

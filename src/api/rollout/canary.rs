@@ -17,6 +17,10 @@ use crate::api::{Duration, PodCount};
 #[x_kube(validation = Rule::new("!has(self.maxSurge) || !has(self.maxUnavailable) || !(self.maxSurge in [dyn(0), dyn('0%')]) || !(self.maxUnavailable in [dyn(0), dyn('0%')])").message("maxSurge and maxUnavailable must not both be 0: no pod could ever be exchanged"))]
 #[x_kube(validation = Rule::new("has(self.trafficRouting) || !has(self.scaleDownDelaySeconds)").message("scaleDownDelaySeconds needs trafficRouting: without it the pods are the traffic, and old ones go at once"))]
 #[x_kube(validation = Rule::new("has(self.trafficRouting) || !has(self.abortScaleDownDelaySeconds)").message("abortScaleDownDelaySeconds needs trafficRouting: without it the pods are the traffic, and an aborted canary's go at once"))]
+#[x_kube(validation = Rule::new("has(self.trafficRouting) || !has(self.dynamicStableScale) || !self.dynamicStableScale").message("dynamicStableScale needs trafficRouting: without it stable's pods follow the weight anyway"))]
+#[x_kube(validation = Rule::new("has(self.trafficRouting) || !has(self.minPodsPerReplicaSet)").message("minPodsPerReplicaSet needs trafficRouting: without it pods are the traffic, and more of them would be more traffic"))]
+#[x_kube(validation = Rule::new("has(self.trafficRouting) || !has(self.scaleDownDelayRevisionLimit)").message("scaleDownDelayRevisionLimit needs trafficRouting: without it old pods go at once"))]
+#[x_kube(validation = Rule::new("has(self.trafficRouting) || !has(self.steps) || self.steps.all(step, !has(step.setCanaryScale))").message("setCanaryScale needs trafficRouting: without it pods are the traffic, and setWeight sets them"))]
 pub struct Canary {
     /// Service whose pods are the stable revision's. Without `trafficRouting` it may be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,6 +52,17 @@ pub struct Canary {
     /// With `trafficRouting`: how long an aborted canary's pods are kept, for inspection; 0 keeps them. Default 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abort_scale_down_delay_seconds: Option<Duration>,
+    /// With `trafficRouting`: how many old ReplicaSets keep their pods for `scaleDownDelaySeconds`; older ones go at once. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub scale_down_delay_revision_limit: Option<i32>,
+    /// With `trafficRouting`: stable gives up pods as confirmed traffic moves to the canary, and keeps at least one. An abort then waits for stable's pods. Default false: stable keeps all its pods.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dynamic_stable_scale: bool,
+    /// With `trafficRouting`: pods that stable or a canary with any pods has at least, but never more than `replicas`. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub min_pods_per_replica_set: Option<i32>,
 }
 
 impl Canary {
@@ -87,18 +102,39 @@ pub struct RouteRef {
 /// One step: exactly one of the fields.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.setWeight), has(self.pause), has(self.analysis)].filter(x, x).size() == 1").message("a step has exactly one of setWeight, pause, analysis"))]
+#[x_kube(validation = Rule::new("[has(self.setWeight), has(self.setCanaryScale), has(self.pause), has(self.analysis)].filter(x, x).size() == 1").message("a step has exactly one of setWeight, setCanaryScale, pause, analysis"))]
 pub struct Step {
     /// Percent of traffic for the canary, 0..100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub set_weight: Option<i32>,
+    /// Set the canary's pods apart from its weight, for this and the later steps. Pods that the weight needs are there in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_canary_scale: Option<SetCanaryScale>,
     /// Wait for a time, or for a person's `promote` when no duration is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<Pause>,
     /// Run an analysis to its end; go on when it is Successful.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<StepAnalysis>,
+}
+
+/// How many pods the canary has: exactly one of the fields.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.replicas), has(self.weight), has(self.matchTrafficWeight) && self.matchTrafficWeight].filter(x, x).size() == 1").message("setCanaryScale has exactly one of replicas, weight, matchTrafficWeight: true"))]
+pub struct SetCanaryScale {
+    /// Pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10_000))]
+    pub replicas: Option<i32>,
+    /// Percent of `spec.replicas`, rounded up; 0..100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub weight: Option<i32>,
+    /// What the weight needs again, as before any `setCanaryScale`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub match_traffic_weight: bool,
 }
 
 /// A pause.

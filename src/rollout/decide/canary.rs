@@ -29,7 +29,7 @@ pub(super) fn advance(draft: &mut Draft<'_>) {
     while draft.step_index() < steps {
         let index = draft.step_index();
         describe_step(draft, index);
-        scale::keep_canary(draft, draft.spec.weight_at(index));
+        scale::keep_canary(draft, draft.spec.canary_pods_at(index));
         match step(draft, index) {
             Gate::Waits => return,
             Gate::Passed => pass(draft),
@@ -50,6 +50,7 @@ fn describe_step(draft: &mut Draft<'_>, index: usize) {
     let of = draft.spec.steps.len();
     let what = match &draft.spec.steps[index] {
         Step::SetWeight(weight) => format!("setWeight {weight}"),
+        Step::SetCanaryScale(_) => format!("setCanaryScale, {} pods", draft.spec.canary_pods_at(index)),
         Step::Pause(_) => "pause".to_owned(),
         Step::Analysis(_) => "analysis".to_owned(),
     };
@@ -63,6 +64,7 @@ fn step(draft: &mut Draft<'_>, index: usize) -> Gate {
     }
     let open = match draft.spec.steps[index].clone() {
         Step::SetWeight(_) => true,
+        Step::SetCanaryScale(_) => scale::canary_has(draft, draft.spec.canary_pods_at(index)),
         Step::Pause(length) => pause(draft, length),
         Step::Analysis(_) => analysis::step(draft, index),
     };
@@ -104,7 +106,7 @@ fn superseded_is_off(draft: &mut Draft<'_>) -> bool {
                 format!("a newer revision supersedes {hash}; its traffic goes back to stable first"),
             );
             // The new pods may come up meanwhile.
-            scale::keep_canary(draft, draft.spec.weight_at(draft.step_index()));
+            scale::keep_canary(draft, draft.spec.canary_pods_at(draft.step_index()));
             weight::withdraw(draft, &stable)
         }
         _ => true,

@@ -14,7 +14,7 @@ pub(super) fn first(draft: &mut Draft<'_>) {
         draft.say(RolloutPhase::Degraded, reasons::INVALID_SPEC, message);
         return;
     }
-    scale::keep_canary(draft, 100);
+    scale::keep_canary(draft, replicas);
     let alone = draft.spec.routed || ratio::only(draft, &hash);
     let available = draft.seen.replica_set(&hash).map(|rs| rs.available);
     if available.is_none_or(|available| available < replicas) {
@@ -60,8 +60,8 @@ pub(super) fn last_step(draft: &mut Draft<'_>) {
 
 /// The canary has all its pods. The weight already reached is kept while the rest of them come up.
 fn has_all_pods(draft: &mut Draft<'_>, hash: &str, wanted: i32) -> bool {
-    scale::keep_canary(draft, 100);
     let replicas = draft.spec.replicas;
+    scale::keep_canary(draft, replicas);
     let available = draft.seen.replica_set(hash).map_or(0, |rs| rs.available);
     if available >= replicas {
         return true;

@@ -44,7 +44,10 @@ fn waiting(draft: &mut Draft<'_>) {
 
 fn conditions(draft: &mut Draft<'_>) {
     let stable = draft.stable_hash();
-    let full = stable.as_deref().and_then(|hash| draft.seen.replica_set(hash)).map(|set| set.available >= draft.spec.replicas);
+    let full = stable
+        .as_deref()
+        .and_then(|hash| draft.seen.replica_set(hash))
+        .map(|set| set.available >= super::scale::stable_pods(draft));
     let full = full.unwrap_or(false) || (stable.is_some() && shared_is_enough(draft));
     let (phase, reason, message) = (draft.phase, draft.reason, draft.message.clone());
     let under_way = matches!(phase, RolloutPhase::Progressing | RolloutPhase::Paused);

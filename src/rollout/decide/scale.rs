@@ -17,22 +17,40 @@ pub(super) fn grow(set: &ReplicaSet, to: i32) -> Effect {
     Effect::ScaleReplicaSet { name: set.name.clone(), uid: set.uid.clone(), generation: None, from: set.wanted, to }
 }
 
-/// Keeps stable at `spec.replicas`. More pods of stable lower risk and come first.
+/// Keeps stable at its size. More pods of stable lower risk and come first.
 pub(super) fn keep_stable(draft: &mut Draft<'_>) {
     let Some(stable) = draft.status.stable.clone().filter(|_| draft.spec.routed) else { return };
+    let wanted = stable_pods(draft);
     match draft.seen.replica_set(&stable.hash) {
-        Some(set) if set.wanted < draft.spec.replicas => draft.lower.push(grow(set, draft.spec.replicas)),
-        Some(set) if set.wanted > draft.spec.replicas => draft.raise.push(resize(set, draft.spec.replicas)),
+        Some(set) if set.wanted < wanted => draft.lower.push(grow(set, wanted)),
+        Some(set) if set.wanted > wanted && may_shrink(draft) => draft.raise.push(resize(set, wanted)),
         Some(_) => {}
         None if stable.digest == draft.spec.digest && draft.seen.template == TemplateCheck::Accepted => {
-            draft.raise.push(Effect::CreateReplicaSet {
-                hash: stable.hash,
-                revision: stable.revision,
-                replicas: draft.spec.replicas,
-            });
+            draft.raise.push(Effect::CreateReplicaSet { hash: stable.hash, revision: stable.revision, replicas: wanted });
         }
         None => {}
     }
+}
+
+/// How many pods stable has beside a router: all, or with `dynamicStableScale` what its share of the traffic needs. Its share
+/// is that of the route or of the step, whichever is more: pods come before traffic comes back, and go after it went. One
+/// stays in any case, because the stable Service routes to it.
+pub(super) fn stable_pods(draft: &Draft<'_>) -> i32 {
+    let spec = draft.spec;
+    if !spec.sizing.dynamic_stable || draft.situation() != Situation::Canary {
+        return spec.replicas;
+    }
+    // Until the canary Service is the canary's, its weight is another revision's, and goes.
+    let ours = draft.seen.canary_service.as_ref().is_some_and(|service| service.hash.as_deref() == Some(&spec.hash));
+    let step = if ours { spec.weight_at(draft.step_index()) } else { 0 };
+    let routed = draft.status.weights.as_ref().map_or(0, |weights| weights.canary);
+    spec.pods_for(100 - step.min(routed)).max(spec.sizing.min_pods).min(spec.replicas)
+}
+
+/// Stable gives pods up only where every gateway confirmed that the traffic went. What `replicas` itself asks for is
+/// another matter.
+fn may_shrink(draft: &Draft<'_>) -> bool {
+    !draft.spec.sizing.dynamic_stable || draft.status.weights.as_ref().is_some_and(|weights| weights.verified)
 }
 
 /// Says what is missing when stable is not at full strength; true when it is.
@@ -49,29 +67,49 @@ pub(super) fn stable_is_full(draft: &mut Draft<'_>) -> bool {
     false
 }
 
-/// Creates the canary's ReplicaSet and keeps it at what `weight` needs. Pods go only after the traffic has: while more
-/// than `weight` is on the canary, or a weight is not confirmed, it does not shrink.
-pub(super) fn keep_canary(draft: &mut Draft<'_>, weight: i32) {
+/// Creates the canary's ReplicaSet and keeps it at `wanted` pods. Pods go only after the traffic has: while what is on the
+/// canary needs more, or a weight is not confirmed, it does not shrink; nor while its pods are kept for a delay.
+pub(super) fn keep_canary(draft: &mut Draft<'_>, wanted: i32) {
     let spec = draft.spec;
     if !spec.routed {
         return;
     }
     draft.canary_pods.clear();
-    let wanted = if weight >= 100 { spec.replicas } else { spec.pods_for(weight) };
-    let revision = draft.revision();
     match draft.seen.replica_set(&spec.hash) {
         None if draft.seen.template == TemplateCheck::Accepted => {
+            let revision = draft.revision();
             draft.canary_pods.push(Effect::CreateReplicaSet { hash: spec.hash.clone(), revision, replicas: wanted });
         }
         None => {}
         Some(set) => {
             draft.canary_pods.extend(number(draft, &spec.hash));
-            let confirmed = draft.status.weights.as_ref().is_some_and(|weights| weights.verified && weights.canary <= weight);
-            if set.wanted < wanted || (set.wanted > wanted && confirmed) {
+            let weights = draft.status.weights.as_ref();
+            let confirmed = weights.is_some_and(|weights| weights.verified && spec.pods_for(weights.canary) <= wanted);
+            let kept = kept_until(draft, &spec.hash).filter(|_| set.wanted > wanted);
+            if set.wanted < wanted || (set.wanted > wanted && confirmed && kept.is_none()) {
                 draft.canary_pods.push(resize(set, wanted));
+            }
+            if let Some(at) = kept {
+                draft.requeue(at);
             }
         }
     }
+}
+
+/// Until when a revision's pods are kept, if that is still to come.
+fn kept_until(draft: &Draft<'_>, hash: &str) -> Option<jiff::Timestamp> {
+    let entry = draft.status.scale_downs.iter().find(|entry| entry.hash == hash)?;
+    Some(entry.at.0).filter(|at| *at > draft.seen.now)
+}
+
+/// A `setCanaryScale` step is passed once its pods are available.
+pub(super) fn canary_has(draft: &mut Draft<'_>, wanted: i32) -> bool {
+    let available = draft.seen.replica_set(&draft.spec.hash).map_or(0, |set| set.available);
+    if available >= wanted {
+        return true;
+    }
+    draft.wait(WaitingReason::PodsReady, format!("{available} of {wanted} canary pods are available"));
+    false
 }
 
 /// Writes the number of the revision under way on its ReplicaSet, where an old content came back.
@@ -113,7 +151,7 @@ pub(super) fn tidy(draft: &mut Draft<'_>) {
         .status
         .scale_downs
         .iter()
-        .filter(|entry| draft.spec.routed && known.contains(&entry.hash) && !in_use(draft, &entry.hash))
+        .filter(|entry| draft.spec.routed && known.contains(&entry.hash) && still_delayed(draft, entry))
         .cloned()
         .collect();
     draft.status.scale_downs = kept;
@@ -123,6 +161,19 @@ pub(super) fn tidy(draft: &mut Draft<'_>) {
         }
     }
     delete_oldest(draft);
+}
+
+/// An entry stands for a revision that is not used, and for a canary whose pods of before are there to be used again.
+fn still_delayed(draft: &Draft<'_>, entry: &ScaleDown) -> bool {
+    let canary = draft.situation() == Situation::Canary && entry.hash == draft.spec.hash;
+    !in_use(draft, &entry.hash) || (canary && entry.at.0 > draft.seen.now)
+}
+
+/// Is this revision beyond the number of those that keep their pods for the delay?
+fn beyond_limit(draft: &Draft<'_>, set: &ReplicaSet) -> bool {
+    let Some(limit) = draft.spec.sizing.delayed_revisions else { return false };
+    let waits = |other: &&ReplicaSet| other.wanted > 0 && !other.deleting && !in_use(draft, &other.hash);
+    draft.seen.replica_sets.iter().filter(waits).filter(|other| other.revision > set.revision).count() >= limit
 }
 
 fn retire(draft: &mut Draft<'_>, set: &ReplicaSet) {
@@ -137,6 +188,7 @@ fn retire(draft: &mut Draft<'_>, set: &ReplicaSet) {
         return;
     }
     let entry = draft.status.scale_downs.iter().find(|entry| entry.hash == set.hash).map(|entry| entry.at.0);
+    let entry = if !aborted && beyond_limit(draft, set) { Some(draft.seen.now) } else { entry };
     let Some(at) = entry else {
         let delay = if aborted { draft.spec.abort_scale_down_delay } else { Some(draft.spec.scale_down_delay) };
         if let Some(delay) = delay {

@@ -138,15 +138,13 @@ pub(super) fn ensure(draft: &mut Draft<'_>, wanted: i32) -> bool {
     }
     let current = draft.weight.unwrap_or(0);
     let hash = draft.spec.hash.clone();
-    let ready = draft.seen.ready(&hash);
-    if wanted > 0 && ready == 0 && current > 0 {
+    if wanted > 0 && draft.seen.ready(&hash) == 0 && current > 0 {
         set(draft, 0);
         draft.wait(WaitingReason::PodsReady, "the canary has no ready pod, so it gets no traffic");
         return false;
     }
     if wanted == 0 || current > wanted {
-        set(draft, wanted);
-        return confirmed(draft, wanted);
+        return come_down(draft, current, wanted);
     }
     if !points_at_canary(draft, &hash, current) {
         return false;
@@ -160,8 +158,10 @@ pub(super) fn ensure(draft: &mut Draft<'_>, wanted: i32) -> bool {
         return confirmed(draft, wanted);
     }
     let needed = draft.spec.pods_for(wanted);
-    if ready < needed {
-        draft.wait(WaitingReason::PodsReady, format!("{ready} of {needed} canary pods are ready for a weight of {wanted} %"));
+    let available = draft.seen.replica_set(&hash).map_or(0, |set| set.available.min(set.ready));
+    if available < needed {
+        let detail = format!("{available} of {needed} canary pods are available for a weight of {wanted} %");
+        draft.wait(WaitingReason::PodsReady, detail);
         return false;
     }
     let serves = draft.seen.canary_service.as_ref().is_some_and(|service| service.serves_only(&hash, needed));
@@ -174,6 +174,22 @@ pub(super) fn ensure(draft: &mut Draft<'_>, wanted: i32) -> bool {
     set(draft, wanted);
     draft.wait(WaitingReason::WeightVerified, format!("weight {wanted} % was written just now"));
     false
+}
+
+/// A step with less traffic than the one before: at once, as far as stable's ready pods can carry it.
+fn come_down(draft: &mut Draft<'_>, current: i32, wanted: i32) -> bool {
+    let ready = draft.stable_hash().map_or(0, |stable| draft.seen.ready(&stable));
+    let canary_ready = draft.seen.ready(&draft.spec.hash);
+    let target = wanted.max(current.min(100 - carried_percent(ready, draft.spec.replicas)));
+    if target > wanted && canary_ready > 0 {
+        lower_only(draft, target);
+        let replicas = draft.spec.replicas;
+        let detail = format!("{ready} of {replicas} stable pods are ready; the canary keeps {target} % until stable can take it");
+        draft.wait(WaitingReason::StableReady, detail);
+        return false;
+    }
+    set(draft, wanted);
+    confirmed(draft, wanted)
 }
 
 /// The canary Service selects the canary. It is moved there only while its weight is a confirmed 0.

@@ -25,10 +25,11 @@ fn shrank(before: State<'_>, after: State<'_>, hash: &str, found: &mut Findings)
     }
     let stable = stable_hash(after) == Some(hash);
     let routed = after.rollout.routed;
-    if routed && stable && to < after.rollout.replicas {
-        found.say(4, format!("stable {hash} was scaled to {to} of {}", after.rollout.replicas));
-    }
     let possible = traffic::possible(after);
+    let least = least_of_stable(after, possible.stable);
+    if routed && stable && to < least {
+        found.say(4, format!("stable {hash} was scaled to {to} of {least}"));
+    }
     // Without a router, where there may be only one pod at all, none can come before it goes.
     let single = !routed && ratio::limits(after).0 < 2;
     for service in [true, false].into_iter().filter(|_| !single) {
@@ -42,6 +43,16 @@ fn shrank(before: State<'_>, after: State<'_>, hash: &str, found: &mut Findings)
         let weight = possible.canary;
         found.say(6, format!("the aborted canary was scaled down at weight {weight}, confirmed {confirmed}"));
     }
+}
+
+/// What stable must keep beside a router: everything, or with `dynamicStableScale` what the traffic that it may be getting
+/// needs, and one in any case.
+fn least_of_stable(state: State<'_>, share: i64) -> i32 {
+    let replicas = state.rollout.replicas;
+    if !state.rollout.sizing.dynamic_stable || held(state) {
+        return replicas;
+    }
+    i32::try_from(pods_for(state, share)).unwrap_or(replicas).max(1).min(replicas)
 }
 
 /// A Service was pointed at another revision: there must be pods for the traffic that it may be getting.

@@ -9,10 +9,23 @@ use crate::api::rollout::{self, TemplateRef};
 pub enum Step {
     /// Percent of traffic for the canary, 0..=100.
     SetWeight(i32),
+    /// Pods of the canary apart from its weight.
+    SetCanaryScale(CanaryScale),
     /// Wait for a time, or for a person.
     Pause(Option<std::time::Duration>),
     /// Run an analysis to its end.
     Analysis(Analysis),
+}
+
+/// How many pods the canary has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CanaryScale {
+    /// This many.
+    Replicas(i32),
+    /// Percent of the replicas, 0..=100, rounded up.
+    Weight(i32),
+    /// As many as the weight needs.
+    MatchTrafficWeight,
 }
 
 /// Templates and arguments of an analysis.
@@ -33,10 +46,29 @@ pub struct Background {
     pub starting_step: usize,
 }
 
+const ONE_OF: &str = "must have exactly one of setWeight, setCanaryScale, pause, analysis";
+
+fn canary_scale(field: &str, scale: &rollout::SetCanaryScale) -> Result<CanaryScale, SpecError> {
+    match (scale.replicas, scale.weight, scale.match_traffic_weight) {
+        (Some(replicas), None, false) if (0..=10_000).contains(&replicas) => Ok(CanaryScale::Replicas(replicas)),
+        (Some(replicas), None, false) => {
+            refuse(&format!("{field}.replicas"), replicas.to_string(), "must be between 0 and 10000")
+        }
+        (None, Some(weight), false) if (0..=100).contains(&weight) => Ok(CanaryScale::Weight(weight)),
+        (None, Some(weight), false) => refuse(&format!("{field}.weight"), weight.to_string(), "must be between 0 and 100"),
+        (None, None, true) => Ok(CanaryScale::MatchTrafficWeight),
+        _ => refuse(field, "none or several", "must have exactly one of replicas, weight, matchTrafficWeight: true"),
+    }
+}
+
 /// Reads one step; its place is part of what a refusal says.
 pub(super) fn parse(index: usize, step: &rollout::Step) -> Result<Step, SpecError> {
     let field = format!("spec.strategy.canary.steps[{index}]");
+    if let (Some(scale), None, None, None) = (&step.set_canary_scale, &step.set_weight, &step.pause, &step.analysis) {
+        return canary_scale(&format!("{field}.setCanaryScale"), scale).map(Step::SetCanaryScale);
+    }
     match (&step.set_weight, &step.pause, &step.analysis) {
+        _ if step.set_canary_scale.is_some() => refuse(&field, "setCanaryScale and another", ONE_OF),
         (Some(weight), None, None) if (0..=100).contains(weight) => Ok(Step::SetWeight(*weight)),
         (Some(weight), None, None) => refuse(&format!("{field}.setWeight"), weight.to_string(), "must be between 0 and 100"),
         (None, Some(pause), None) => Ok(Step::Pause(pause.duration.map(|d| d.std()))),
@@ -44,6 +76,6 @@ pub(super) fn parse(index: usize, step: &rollout::Step) -> Result<Step, SpecErro
             Ok(Step::Analysis(Analysis { templates: analysis.templates.clone(), args: analysis.args.clone() }))
         }
         (None, None, Some(_)) => refuse(&format!("{field}.analysis.templates"), "empty", "must name at least one template"),
-        _ => refuse(&field, "none or several of setWeight, pause, analysis", "must have exactly one of them"),
+        _ => refuse(&field, "none or several", ONE_OF),
     }
 }

@@ -26,7 +26,7 @@ fn rollout(patch: Value) -> Rollout {
 #[case(json!({"spec": {"template": {"spec": {"containers": []}}}}), "spec.template.spec.containers: none; must have at least one container")]
 #[case(json!({"spec": {"strategy": {"canary": {"canaryService": "s"}}}}), "spec.strategy.canary.canaryService: 's' is stableService too; must be another Service")]
 #[case(json!({"spec": {"strategy": {"canary": {"steps": [{"setWeight": 101}]}}}}), "spec.strategy.canary.steps[0].setWeight: 101; must be between 0 and 100")]
-#[case(json!({"spec": {"strategy": {"canary": {"steps": [{"setWeight": 5}, {}]}}}}), "spec.strategy.canary.steps[1]: none or several of setWeight, pause, analysis; must have exactly one of them")]
+#[case(json!({"spec": {"strategy": {"canary": {"steps": [{"setWeight": 5}, {}]}}}}), "spec.strategy.canary.steps[1]: none or several; must have exactly one of setWeight, setCanaryScale, pause, analysis")]
 #[case(json!({"spec": {"strategy": {"canary": {"trafficRouting": {"gatewayAPI": {"httpRoutes": []}}}}}}), "spec.strategy.canary.trafficRouting.gatewayAPI.httpRoutes: empty; must name at least one HTTPRoute")]
 #[case(json!({"spec": {"strategy": {"canary": {"stableService": null}}}}), "spec.strategy.canary.stableService: none; trafficRouting needs it, because it sets that Service's weight")]
 #[case(json!({"spec": {"strategy": {"canary": {"maxSurge": 1}}}}), "spec.strategy.canary.maxSurge: 1; has no effect with trafficRouting, where stable keeps its pods; remove it")]

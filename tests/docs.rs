@@ -208,7 +208,7 @@ fn wrong_yaml_is_refused() {
     let (_, rollout) = rollout.split_once("kind: Rollout").unwrap();
     let rollout = format!("apiVersion: tidegate.dev/v1alpha1\nkind: Rollout{}", rollout.split("```").next().unwrap());
     assert!(parse(&rollout.replace("matchLabels: {app: web}", "matchLabels: {app: shop}")).contains("matchLabels"));
-    assert!(parse(&rollout.replace("setWeight: 50", "setCanaryScale: {weight: 50}")).contains("steps[2]"));
+    assert!(parse(&rollout.replace("setWeight: 50", "experiment: {weight: 50}")).contains("steps[2]"));
 }
 
 /// Protects: conditions and queries that people copy from the text.

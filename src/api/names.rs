@@ -26,6 +26,9 @@ pub const ROLLOUT: &str = "tidegate.dev/rollout";
 pub const COMMIT: &str = "tidegate.dev/commit";
 /// Annotation on Rollouts, written by sync: commit whose `Tidegate-Retry: yes` trailer lifts a hold once.
 pub const RETRY: &str = "tidegate.dev/retry";
+/// Annotation on pods and in ReplicaSets' templates: what `canaryMetadata` or `stableMetadata` put there, as JSON. Only that is
+/// taken off again.
+pub const ROLE_METADATA: &str = "tidegate.dev/role-metadata";
 /// Annotation on our CRDs that lets them be deleted.
 pub const CONFIRM_DELETE: &str = "tidegate.dev/confirm-delete";
 /// Label on routes while a canary's weight is above 0, so that other tools can ignore them.

@@ -9,6 +9,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Time;
 use super::request::RolloutRequest;
 
 pub use canary::*;
@@ -26,6 +27,7 @@ pub use status::*;
     category = "all",
     namespaced,
     status = "RolloutStatus",
+    scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.hpaReplicas", label_selector_path = ".status.selector"),
     derive = "PartialEq",
     doc = "A workload whose new revisions go live step by step, and go back when their SLOs turn bad.",
     validation = Rule::new("size(self.metadata.name) <= 52").message("a Rollout's name may have at most 52 characters, because its ReplicaSets and AnalysisRuns carry it in their names"),
@@ -58,6 +60,9 @@ pub struct RolloutSpec {
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(range(min = 0, max = 86_400))]
     pub min_ready_seconds: i32,
+    /// Pods of stable that are older than this are evicted, a few at a time, and come up anew; in the future, it waits. PodDisruptionBudgets are honoured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_at: Option<Time>,
     /// How new revisions go live.
     pub strategy: Strategy,
     /// A person's command, written by `kubectl tidegate`; never kept in Git.

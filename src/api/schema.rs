@@ -35,6 +35,24 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Labels of pods: at most 20.
+pub(super) fn pod_labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 20,
+        "additionalProperties": {"type": "string", "maxLength": 63, "pattern": "^(([A-Za-z0-9][A-Za-z0-9_.-]*)?[A-Za-z0-9])?$"},
+    })
+}
+
+/// Annotations of pods: at most 20.
+pub(super) fn pod_annotations(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 20,
+        "additionalProperties": {"type": "string", "maxLength": 4096},
+    })
+}
+
 /// Takes `nullable` from a schema and everything in it, so that the API server drops a `null` (or refuses it, in a
 /// server-side apply). Kept, it would pass `has(...)` in our rules while we read it as absent: two opinions about
 /// one object.

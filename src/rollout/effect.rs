@@ -2,6 +2,7 @@
 
 use json_patch::Patch;
 
+use super::dress::Dress;
 use super::observed::Service;
 use crate::api::analysis::AnalysisRunSpec;
 
@@ -42,6 +43,29 @@ pub enum Effect {
         revision: i64,
         /// Its pods.
         replicas: i32,
+        /// What it wears beside the template.
+        dress: Box<Dress>,
+    },
+    /// Change what a ReplicaSet wears beside its template, by a patch that tests its uid and resourceVersion as seen.
+    DressReplicaSet {
+        /// Name of the ReplicaSet.
+        name: String,
+        /// The patch.
+        patch: Patch,
+    },
+    /// Give a running pod the metadata of its role, by a patch that tests its uid and resourceVersion as seen.
+    DressPod {
+        /// Name of the pod.
+        name: String,
+        /// The patch.
+        patch: Patch,
+    },
+    /// Evict a pod, unless its uid is another than seen. A PodDisruptionBudget may say no; then nothing happens.
+    EvictPod {
+        /// Name of the pod.
+        name: String,
+        /// Its uid.
+        uid: String,
     },
     /// Write a revision's new number on its ReplicaSet: an old content that comes back is a new revision.
     NumberReplicaSet {

@@ -12,6 +12,7 @@
 //! [`invariant`] checks on states, sharing no code with the decision.
 
 pub mod decide;
+pub mod dress;
 pub mod effect;
 pub mod invariant;
 pub mod notes;

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::dress::{self, Dress};
 use super::spec::ValidatedRollout;
 use crate::api::analysis::AnalysisRunSpec;
 use crate::api::{GROUP, VERSION, names};
@@ -15,10 +16,12 @@ pub fn owner(rollout: &ValidatedRollout) -> Value {
     })
 }
 
-/// The ReplicaSet of the spec's template: the template as written, with the pod-template-hash added to its labels.
+/// The ReplicaSet of the spec's template: the template as written, with the pod-template-hash added to its labels, and what it
+/// wears beside it.
 #[must_use]
-pub fn replica_set(rollout: &ValidatedRollout, hash: &str, revision: i64, replicas: i32) -> Value {
+pub fn replica_set(rollout: &ValidatedRollout, hash: &str, revision: i64, replicas: i32, dress: &Dress) -> Value {
     let mut template = rollout.template.clone();
+    dress::template(&mut template, dress);
     if let Some(template) = template.as_object_mut() {
         let metadata = template.entry("metadata").or_insert_with(|| json!({}));
         if let Some(metadata) = metadata.as_object_mut()
@@ -30,8 +33,8 @@ pub fn replica_set(rollout: &ValidatedRollout, hash: &str, revision: i64, replic
     let mut selector: Map<String, Value> = rollout.selector.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
     selector.insert(names::POD_TEMPLATE_HASH.to_owned(), json!(hash));
     let mut spec = json!({"replicas": replicas, "selector": {"matchLabels": selector}, "template": template});
-    if rollout.sizing.min_ready_seconds > 0 {
-        spec["minReadySeconds"] = json!(rollout.sizing.min_ready_seconds);
+    if dress.min_ready_seconds > 0 {
+        spec["minReadySeconds"] = json!(dress.min_ready_seconds);
     }
     json!({
         "apiVersion": "apps/v1", "kind": "ReplicaSet",
@@ -80,7 +83,7 @@ mod tests {
         .unwrap();
         let valid = validate(&rollout).unwrap();
         assert_eq!(
-            replica_set(&valid, "abc", 3, 2),
+            replica_set(&valid, "abc", 3, 2, &Dress::default()),
             json!({
                 "apiVersion": "apps/v1", "kind": "ReplicaSet",
                 "metadata": {

@@ -32,6 +32,8 @@ pub struct Observed {
     pub step_metrics: BTreeMap<usize, Result<Vec<Metric>, String>>,
     /// What the API server says of the pod template.
     pub template: TemplateCheck,
+    /// Pods of the Rollout's ReplicaSets; looked up only while metadata by role or a restart asks for it.
+    pub pods: Vec<Pod>,
 }
 
 /// What the API server says of the spec's pod template.
@@ -68,6 +70,42 @@ pub struct ReplicaSet {
     pub available: i32,
     /// It is being deleted.
     pub deleting: bool,
+    /// What it wears beside its template.
+    pub worn: Worn,
+}
+
+/// What a ReplicaSet's template, or a pod, wears that may change without a new revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Worn {
+    /// `spec.minReadySeconds` of a ReplicaSet; 0 for a pod.
+    pub min_ready_seconds: i32,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// `spec.affinity` of a ReplicaSet's template, null where there is none; null for a pod.
+    pub affinity: Value,
+}
+
+/// A pod of one of the Rollout's ReplicaSets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// Hash of its revision, from its label.
+    pub hash: String,
+    /// When it was created, to the second.
+    pub created: Timestamp,
+    /// It is ready.
+    pub ready: bool,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// Its labels and annotations.
+    pub worn: Worn,
 }
 
 /// A Service, and what it routes to.

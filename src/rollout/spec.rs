@@ -6,11 +6,13 @@
 mod names;
 mod sizes;
 mod step;
+mod wardrobe;
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::api::Time;
 use crate::api::names::COMMIT;
 use crate::api::request::RolloutRequest;
 use crate::api::rollout::{Rollout, RolloutStatus};
@@ -19,6 +21,7 @@ use crate::rollout::replicas::Bounds;
 
 pub use sizes::Sizing;
 pub use step::{Analysis, Background, CanaryScale, Step};
+pub use wardrobe::Wardrobe;
 
 /// Argo Rollouts' default for both scale-down delays.
 const DEFAULT_SCALE_DOWN_DELAY: std::time::Duration = std::time::Duration::from_secs(30);
@@ -60,6 +63,10 @@ pub struct ValidatedRollout {
     pub bounds: Bounds,
     /// How many pods each side has beside a router.
     pub sizing: Sizing,
+    /// What pods wear by their role.
+    pub wardrobe: Wardrobe,
+    /// Pods of stable that are older are restarted.
+    pub restart_at: Option<Time>,
     /// The steps.
     pub steps: Vec<Step>,
     /// Identity of the steps: changed steps start again at 0.
@@ -159,6 +166,8 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
         routes,
         bounds: sizes::bounds(spec)?,
         sizing: sizes::sizing(spec)?,
+        wardrobe: wardrobe::read(spec)?,
+        restart_at: spec.restart_at.clone(),
         steps_digest: digest::template_digest(&serde_json::to_value(&canary.steps).unwrap_or_default()),
         steps,
         background,

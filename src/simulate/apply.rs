@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, Kind, Set, image_of};
+use super::cluster::{Cluster, Kind, image_of};
+use super::pods::{self, Set};
 use crate::api::Time;
 use crate::api::analysis::{AnalysisRunSpec, AnalysisRunStatus, MetricResult, RunPhase};
-use crate::api::names;
 use crate::api::rollout::{Rollout, RolloutStatus};
+use crate::rollout::dress::{self, Dress};
 use crate::rollout::effect::Effect;
 use crate::rollout::observed::Run;
 use crate::rollout::patches;
@@ -24,6 +25,9 @@ pub(super) fn kind_of(effect: &Effect) -> Kind {
         Effect::CreateReplicaSet { .. }
         | Effect::NumberReplicaSet { .. }
         | Effect::ScaleReplicaSet { .. }
+        | Effect::DressReplicaSet { .. }
+        | Effect::DressPod { .. }
+        | Effect::EvictPod { .. }
         | Effect::DeleteReplicaSet { .. } => Kind::ReplicaSets,
         Effect::CreateRun { .. } | Effect::TerminateRun { .. } | Effect::DeleteRun { .. } => Kind::Runs,
     }
@@ -52,7 +56,16 @@ impl Cluster {
                 live.moved = Some((uptime, before));
                 self.log.push(format!("Service {service}: selects {}", self.label(to)));
             }
-            Effect::CreateReplicaSet { hash, revision, replicas } => self.create_set(rollout, hash, *revision, *replicas)?,
+            Effect::CreateReplicaSet { hash, revision, replicas, dress } => {
+                self.create_set(rollout, (hash, *revision, *replicas), dress)?;
+            }
+            Effect::DressReplicaSet { name, patch } => self.dress_set(name, patch)?,
+            Effect::DressPod { name, patch } => self.dress_pod(name, patch)?,
+            Effect::EvictPod { name, uid } => {
+                if !self.evict(name, uid) {
+                    return Ok(());
+                }
+            }
             Effect::NumberReplicaSet { name, uid, revision } => {
                 patched(&mut self.set_mut(name)?.object, &parsed(patches::number(uid, *revision))?)?;
                 self.log.push(format!("ReplicaSet {name}: revision {revision}"));
@@ -96,33 +109,67 @@ impl Cluster {
         Ok(())
     }
 
-    fn create_set(&mut self, rollout: &Rollout, hash: &str, revision: i64, replicas: i32) -> Result<(), Refusal> {
+    fn create_set(
+        &mut self,
+        rollout: &Rollout,
+        (hash, revision, replicas): (&str, i64, i32),
+        dress: &Dress,
+    ) -> Result<(), Refusal> {
         let name = format!("{}-{hash}", rollout.metadata.name.clone().unwrap_or_default());
         if self.sets.iter().any(|set| set.name() == name) {
             return Err("it exists".to_owned());
         }
         let version = self.next_version();
         let image = image_of(rollout);
+        let mut template = rollout.spec.template.clone();
+        dress::template(&mut template, dress);
         let object = json!({
             "metadata": {"name": name, "uid": format!("uid-{version}"), "generation": 1, "resourceVersion": version.to_string(),
-                "labels": {names::REVISION: revision.to_string(), names::POD_TEMPLATE_HASH: hash}},
-            "spec": {"replicas": replicas, "minReadySeconds": rollout.spec.min_ready_seconds}
+                "labels": pods::labels(hash, revision)},
+            "spec": {"replicas": replicas, "minReadySeconds": dress.min_ready_seconds, "template": template}
         });
-        let pods = vec![self.uptime; usize::try_from(replicas).unwrap_or(0)];
-        self.sets.push(Set { object, hash: hash.to_owned(), image: image.clone(), pods });
+        let mut set = Set::new(object, hash, &image);
+        set.follow(self.uptime, self.now);
+        self.sets.push(set);
         *self.counts.sets_created.entry(name).or_default() += 1;
         self.log.push(format!("ReplicaSet of {image}: created with {replicas} pods, revision {revision}"));
         Ok(())
     }
 
     fn scale_set(&mut self, name: &str, patch: &Value, (from, to): (i32, i32)) -> Result<(), Refusal> {
-        let uptime = self.uptime;
+        let (uptime, now) = (self.uptime, self.now);
         let set = self.set_mut(name)?;
         patched(&mut set.object, &parsed(patch.clone())?)?;
-        set.pods.resize(usize::try_from(to).unwrap_or(0), uptime);
+        set.follow(uptime, now);
         let label = set.image.clone();
         self.log.push(format!("ReplicaSet of {label}: {from} -> {to} pods"));
         Ok(())
+    }
+
+    fn dress_set(&mut self, name: &str, patch: &json_patch::Patch) -> Result<(), Refusal> {
+        // A ReplicaSet's status changes its resourceVersion, too.
+        let seen = self.observe().replica_sets.into_iter().find(|set| set.name == name);
+        let version = seen.map(|set| set.resource_version).ok_or("no such ReplicaSet")?;
+        let set = self.set_mut(name)?;
+        let own = set.object["metadata"]["resourceVersion"].clone();
+        let mut object = set.object.clone();
+        object["metadata"]["resourceVersion"] = json!(version);
+        json_patch::patch(&mut object, patch).map_err(|error| error.to_string())?;
+        object["metadata"]["resourceVersion"] = own;
+        if object["spec"] != set.object["spec"] {
+            object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_i64().unwrap_or(0) + 1);
+        }
+        set.object = object;
+        let (next, label) = (self.next_version(), self.set_mut(name)?.image.clone());
+        self.set_mut(name)?.object["metadata"]["resourceVersion"] = json!(next.to_string());
+        self.log.push(format!("ReplicaSet of {label}: metadata, affinity or minReadySeconds changed"));
+        Ok(())
+    }
+
+    fn dress_pod(&mut self, name: &str, patch: &json_patch::Patch) -> Result<(), Refusal> {
+        let mut pods = self.sets.iter_mut().flat_map(|set| &mut set.pods);
+        let pod = pods.find(|pod| pod.object["metadata"]["name"] == name).ok_or("no such pod")?;
+        patched(&mut pod.object, patch)
     }
 
     fn delete_set(&mut self, name: &str, uid: &str, resource_version: &str) -> Result<(), Refusal> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::pods::{self, Instance, Set};
 use crate::api::analysis::Metric;
 use crate::api::names;
 use crate::api::rollout::{PauseReason, Rollout};
@@ -34,6 +35,8 @@ pub struct World {
     pub endpoints_follow_in: Duration,
     /// Kinds of objects whose writes are refused.
     pub refused: Vec<Kind>,
+    /// A PodDisruptionBudget: ready pods that must stay when one is evicted.
+    pub keep_ready: Option<usize>,
 }
 
 impl Default for World {
@@ -46,6 +49,7 @@ impl Default for World {
             gateways: BTreeMap::new(),
             endpoints_follow_in: Duration::ZERO,
             refused: Vec::new(),
+            keep_ready: None,
         }
     }
 }
@@ -123,27 +127,6 @@ pub struct Cluster {
     clock_was_set: bool,
     /// Everything that was applied, in words, since it was last taken.
     pub log: Vec<String>,
-}
-
-/// A ReplicaSet: its object, and its pods.
-#[derive(Clone, Debug)]
-pub(super) struct Set {
-    /// Metadata and `spec.replicas`, as patches see them.
-    pub object: Value,
-    pub hash: String,
-    pub image: String,
-    /// When each pod was started.
-    pub pods: Vec<Duration>,
-}
-
-impl Set {
-    pub(super) fn name(&self) -> &str {
-        self.object["metadata"]["name"].as_str().unwrap_or("")
-    }
-
-    pub(super) fn wanted(&self) -> i32 {
-        self.object["spec"]["replicas"].as_i64().and_then(|wanted| i32::try_from(wanted).ok()).unwrap_or(0)
-    }
 }
 
 /// A Service: its object, and how its endpoints follow.
@@ -247,10 +230,14 @@ impl Cluster {
                 background: _,
                 step_metrics: _,
                 template,
+                pods,
             } = past.seen.clone();
             match kind {
                 Kind::Rollout => snapshot.rollout = past.rollout.clone(),
-                Kind::ReplicaSets => (snapshot.seen.replica_sets, snapshot.seen.template) = (replica_sets, template),
+                Kind::ReplicaSets => {
+                    (snapshot.seen.replica_sets, snapshot.seen.template) = (replica_sets, template);
+                    snapshot.seen.pods = pods;
+                }
                 Kind::Services => {
                     (snapshot.seen.stable_service, snapshot.seen.canary_service) = (stable_service, canary_service);
                 }
@@ -293,6 +280,7 @@ impl Cluster {
             background,
             step_metrics: step_metrics.map(|(index, _)| (index, Ok(self.metrics.clone()))).collect(),
             template: TemplateCheck::Accepted,
+            pods: self.pods(),
         }
     }
 
@@ -309,7 +297,7 @@ impl Cluster {
         self.routes.values().flat_map(versions).collect()
     }
 
-    fn ready_pods(&self, set: &Set) -> usize {
+    pub(super) fn ready_pods(&self, set: &Set) -> usize {
         self.pods_ready_for(set, Duration::ZERO)
     }
 
@@ -317,7 +305,7 @@ impl Cluster {
     fn pods_ready_for(&self, set: &Set, long: Duration) -> usize {
         let never = self.world.never_ready.contains(&set.image);
         let needed = self.world.pods_start_in + long;
-        let up = |started: &&Duration| !never && self.uptime.saturating_sub(**started) >= needed;
+        let up = |pod: &&Instance| !never && self.uptime.saturating_sub(pod.started) >= needed;
         let at_most = self.world.at_most.get(&set.image).copied().unwrap_or(usize::MAX);
         set.pods.iter().filter(up).count().min(at_most)
     }
@@ -348,6 +336,7 @@ impl Cluster {
             ready,
             available,
             deleting: false,
+            worn: pods::worn(&set.object),
         }
     }
 

@@ -58,6 +58,7 @@ impl Script {
                 self.cluster.merge_spec(&patch)?;
             }
             ("status", "") => self.print_status(),
+            ("roles", "") => self.print_roles(),
             _ => return Ok(false),
         }
         Ok(true)
@@ -117,6 +118,8 @@ impl Script {
                 world.gateways.clear();
             }
             ("endpoints", [length]) => world.endpoints_follow_in = time(length)?,
+            ("budget", ["none"]) => world.keep_ready = None,
+            ("budget", [pods]) => world.keep_ready = Some(number(pods)?),
             ("pods", ["well"]) => {
                 world.never_ready.clear();
                 world.at_most.clear();

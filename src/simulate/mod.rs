@@ -9,6 +9,7 @@
 //!    │        (after every single effect crate::rollout::invariant judges the state)
 //! cluster ─── what the API server holds, and what an observer sees of it
 //!    ├ apply     one effect, as the API server carries it out or refuses it
+//!    ├ pods      ReplicaSets and what their controller makes of them
 //!    └ people    what others do to the objects
 //! ```
 //!
@@ -21,4 +22,5 @@ mod commands;
 pub mod engine;
 pub mod fault;
 mod people;
+mod pods;
 pub mod script;

@@ -129,11 +129,11 @@ impl Cluster {
 
     /// Somebody scales the ReplicaSet of an image.
     pub fn scale_set_of(&mut self, image: &str, to: usize) {
-        let (uptime, version) = (self.uptime, self.meddle());
+        let (uptime, now, version) = (self.uptime, self.now, self.meddle());
         for set in self.sets.iter_mut().filter(|set| set.image == image) {
             set.object["spec"]["replicas"] = json!(to);
             set.object["metadata"]["resourceVersion"] = json!(version.to_string());
-            set.pods.resize(to, uptime);
+            set.follow(uptime, now);
         }
     }
 
@@ -149,7 +149,7 @@ impl Cluster {
         self.next_version();
         for set in self.sets.iter_mut().filter(|set| which(&set.hash)) {
             for pod in set.pods.iter_mut().skip(left) {
-                *pod = uptime;
+                pod.started = uptime;
             }
         }
     }

@@ -8,6 +8,7 @@
 //! verdict failed 31 of 412 requests failed
 //! abort | promote | promote full | retry
 //! status                 # print the status as kubectl would show it
+//! roles                  # print how many pods carry which label `role`
 //!
 //! weight 70 [route web rule 0]         # somebody edits routes by hand
 //! route [web] deleted | route created | route web rules 2
@@ -17,6 +18,7 @@
 //!
 //! gateway silent | gateway 1s | gateway of web silent
 //! endpoints 2s                         # how long the endpoints of a Service take to follow its selector
+//! budget 3 | budget none               # a PodDisruptionBudget keeps so many pods ready
 //! pods 5s | pods never shop:3 | pods shop:3 at most 1 | pods well
 //! clock +1h | clock -1y                # somebody sets the clock (units as in the API: s, m, h)
 //!
@@ -168,6 +170,10 @@ impl Script {
             let _ = writeln!(self.out, "{at:>5}s  {line}");
             self.last_status = line;
         }
+    }
+
+    pub(super) fn print_roles(&mut self) {
+        let _ = writeln!(self.out, "       {}", self.cluster.roles());
     }
 
     pub(super) fn print_status(&mut self) {

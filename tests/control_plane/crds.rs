@@ -17,17 +17,22 @@ pub fn rollout() -> Value {
     let analysis = json!({"templates": [{"templateName": "availability", "clusterScope": true}], "args": [{"name": "service", "value": "web"}]});
     let mut background = analysis.clone();
     background["startingStep"] = json!(1);
+    let metadata = json!({"labels": {"role": "canary"}, "annotations": {"example.com/role": "canary"}});
     json!({
         "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web"},
         "spec": {
-            "replicas": 4, "revisionHistoryLimit": 5,
+            "replicas": 4, "revisionHistoryLimit": 5, "minReadySeconds": 5, "restartAt": "2026-01-01T00:00:00Z",
             "selector": {"matchLabels": {"app": "web"}},
             "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"fieldOfALaterVersion": true}},
             "strategy": {"canary": {
                 "stableService": "web-stable", "canaryService": "web-canary",
                 "trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}]}},
-                "steps": [{"setWeight": 10}, {"pause": {"duration": "1h30m"}}, {"pause": {}}, {"pause": {"duration": 90}}, {"analysis": analysis}],
+                "steps": [{"setWeight": 10}, {"pause": {"duration": "1h30m"}}, {"pause": {}}, {"pause": {"duration": 90}}, {"analysis": analysis},
+                    {"setCanaryScale": {"replicas": 1}}, {"setCanaryScale": {"weight": 25}}, {"setCanaryScale": {"matchTrafficWeight": true}}],
                 "analysis": background, "scaleDownDelaySeconds": 30, "abortScaleDownDelaySeconds": "0",
+                "scaleDownDelayRevisionLimit": 1, "dynamicStableScale": true, "minPodsPerReplicaSet": 2, "maxUnavailable": "10%",
+                "canaryMetadata": metadata, "stableMetadata": metadata,
+                "antiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": {"weight": 50}},
             }},
         },
     })
@@ -37,7 +42,8 @@ pub fn rollout() -> Value {
 fn unrouted() -> Value {
     let mut rollout = rollout();
     let canary = rollout["spec"]["strategy"]["canary"].as_object_mut().unwrap();
-    canary.retain(|key, _| ["steps", "analysis"].contains(&key.as_str()));
+    canary.retain(|key, _| ["steps", "analysis", "canaryMetadata", "antiAffinity"].contains(&key.as_str()));
+    canary["steps"].as_array_mut().unwrap().retain(|step| step.get("setCanaryScale").is_none());
     canary.insert("maxSurge".to_owned(), json!("25%"));
     canary.insert("maxUnavailable".to_owned(), json!(0));
     rollout
@@ -160,7 +166,7 @@ type Refused = (Value, &'static str, Value, &'static str, &'static str);
 
 fn refused_rollouts() -> Vec<Refused> {
     let canary = "/spec/strategy/canary";
-    let one_key = "a step has exactly one of setWeight, pause, analysis";
+    let one_key = "a step has exactly one of setWeight, setCanaryScale, pause, analysis";
     let at = |rest: &str| -> &'static str { Box::leak(format!("{canary}{rest}").into_boxed_str()) };
     let name =
         "a Rollout's name may have at most 52 characters, because its ReplicaSets and AnalysisRuns carry it in their names";
@@ -220,7 +226,6 @@ fn refused_sizes() -> Vec<Refused> {
         (rollout(), "/spec/strategy/canary/stableService", Value::Null, canary, needs),
         (rollout(), "/spec/strategy/canary/canaryService", Value::Null, canary, needs),
         (rollout(), surge, json!(1), canary, "maxSurge has no effect with trafficRouting"),
-        (rollout(), missing, json!("10%"), canary, "maxUnavailable has no effect with trafficRouting"),
         (unrouted(), surge, json!(0), canary, both),
         (unrouted(), surge, json!("0%"), canary, both),
         (unrouted(), surge, json!(-1), surge_field, "greater than or equal to 0"),
@@ -240,6 +245,38 @@ fn refused_sizes() -> Vec<Refused> {
             json!(5),
             canary,
             "abortScaleDownDelaySeconds needs trafficRouting",
+        ),
+        (unrouted(), "/spec/strategy/canary/dynamicStableScale", json!(true), canary, "dynamicStableScale needs trafficRouting"),
+        (unrouted(), "/spec/strategy/canary/minPodsPerReplicaSet", json!(2), canary, "minPodsPerReplicaSet needs trafficRouting"),
+        (unrouted(), "/spec/strategy/canary/scaleDownDelayRevisionLimit", json!(2), canary, "scaleDownDelayRevisionLimit needs"),
+        (unrouted(), "/spec/strategy/canary/steps/0", json!({"setCanaryScale": {"replicas": 1}}), canary, "setCanaryScale needs"),
+        (
+            rollout(),
+            "/spec/strategy/canary/steps/0",
+            json!({"setCanaryScale": {}}),
+            "spec.strategy.canary.steps[0].setCanaryScale",
+            "exactly one of replicas, weight",
+        ),
+        (
+            rollout(),
+            "/spec/strategy/canary/antiAffinity",
+            json!({}),
+            "spec.strategy.canary.antiAffinity",
+            "antiAffinity has exactly one of",
+        ),
+        (
+            rollout(),
+            "/spec/strategy/canary/canaryMetadata/labels",
+            json!({"tidegate.dev/x": "1"}),
+            "spec.strategy.canary.canaryMetadata",
+            "labels under tidegate.dev/",
+        ),
+        (
+            rollout(),
+            "/spec/strategy/canary/stableMetadata/annotations",
+            json!({"tidegate.dev/x": "1"}),
+            "spec.strategy.canary.stableMetadata",
+            "annotations under tidegate.dev/",
         ),
     ]
 }
@@ -340,7 +377,11 @@ async fn each_rule_refuses_its_example() {
     for (mut object, pointer, value, field, sentence) in
         [refused_rollouts(), refused_sizes(), refused_applications(), refused_others()].concat()
     {
-        *object.pointer_mut(pointer).unwrap() = value.clone();
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        match object.pointer_mut(pointer) {
+            Some(place) => *place = value.clone(),
+            None => object.pointer_mut(parent).unwrap()[key] = value.clone(),
+        }
         let found = refusals(&client, &object).await;
         let case = format!("{} {pointer} = {value}: {found:#?}", object["kind"]);
         assert_eq!(found.len(), 1, "{case}");
@@ -469,8 +510,9 @@ fn violations(schema: &JSONSchemaProps, example: &Value, field: &str, pointer: &
             Some(value) => violations(inner, value, &format!("{field}.{name}"), &format!("{pointer}/{name}"), out),
             // A request cannot be created at all, and what one element of a list lacks, another one has.
             None => {
-                let elsewhere = in_list || ["request", "maxSurge", "maxUnavailable"].contains(&name.as_str());
-                assert!(elsewhere || field.ends_with("pause"), "no example of {field}.{name}");
+                let elsewhere = in_list || ["request", "maxSurge"].contains(&name.as_str());
+                let one_of = ["pause", "setCanaryScale", "antiAffinity"].iter().any(|end| field.ends_with(end));
+                assert!(elsewhere || one_of, "no example of {field}.{name}");
             }
         }
     }

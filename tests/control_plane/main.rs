@@ -10,6 +10,7 @@ mod crds;
 mod faults;
 mod plans;
 mod play;
+mod pods;
 #[path = "../support/git_server.rs"]
 #[expect(dead_code, clippy::disallowed_methods, reason = "shared with the tests of the Git client, which ask for more")]
 mod git;

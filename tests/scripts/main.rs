@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a story that cannot be read fails")]
 
+mod autoscale;
 mod checker;
 mod generated;
 mod world;

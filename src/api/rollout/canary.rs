@@ -1,5 +1,7 @@
 //! The canary strategy: steps, analysis and what splits the traffic.
 
+use std::collections::BTreeMap;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,7 +15,6 @@ use crate::api::{Duration, PodCount};
 #[x_kube(validation = Rule::new("!has(self.stableService) || !has(self.canaryService) || self.stableService != self.canaryService").message("canaryService must be another Service than stableService"))]
 #[x_kube(validation = Rule::new("!has(self.trafficRouting) || (has(self.stableService) && has(self.canaryService))").message("trafficRouting needs stableService and canaryService, whose weights it sets"))]
 #[x_kube(validation = Rule::new("!has(self.maxSurge) || !has(self.trafficRouting)").message("maxSurge has no effect with trafficRouting, where stable keeps its pods beside the canary's; remove it"))]
-#[x_kube(validation = Rule::new("!has(self.maxUnavailable) || !has(self.trafficRouting)").message("maxUnavailable has no effect with trafficRouting, where stable keeps its pods beside the canary's; remove it"))]
 #[x_kube(validation = Rule::new("!has(self.maxSurge) || !has(self.maxUnavailable) || !(self.maxSurge in [dyn(0), dyn('0%')]) || !(self.maxUnavailable in [dyn(0), dyn('0%')])").message("maxSurge and maxUnavailable must not both be 0: no pod could ever be exchanged"))]
 #[x_kube(validation = Rule::new("has(self.trafficRouting) || !has(self.scaleDownDelaySeconds)").message("scaleDownDelaySeconds needs trafficRouting: without it the pods are the traffic, and old ones go at once"))]
 #[x_kube(validation = Rule::new("has(self.trafficRouting) || !has(self.abortScaleDownDelaySeconds)").message("abortScaleDownDelaySeconds needs trafficRouting: without it the pods are the traffic, and an aborted canary's go at once"))]
@@ -36,7 +37,7 @@ pub struct Canary {
     /// Without `trafficRouting`: pods above `replicas` while pods are exchanged, as a number or percent (rounded up). Default 25%.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_surge: Option<PodCount>,
-    /// Without `trafficRouting`: pods below `replicas` that may be unavailable while pods are exchanged, as a number or percent (rounded down). Default 25%.
+    /// Pods below `replicas` that may be unavailable while pods are exchanged or restarted, as a number or percent (rounded down). Default 25%. With `trafficRouting` only `restartAt` exchanges pods like that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_unavailable: Option<PodCount>,
     /// The steps, in order. None: straight to promotion, as soon as the new pods are ready.
@@ -52,6 +53,15 @@ pub struct Canary {
     /// With `trafficRouting`: how long an aborted canary's pods are kept, for inspection; 0 keeps them. Default 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abort_scale_down_delay_seconds: Option<Duration>,
+    /// Labels and annotations of the canary's pods while it is under way. Running pods get them too, and no pod restarts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_metadata: Option<PodMetadata>,
+    /// Labels and annotations of stable's pods, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_metadata: Option<PodMetadata>,
+    /// Whether pods of the canary and of stable may share a node. Default: they may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anti_affinity: Option<AntiAffinity>,
     /// With `trafficRouting`: how many old ReplicaSets keep their pods for `scaleDownDelaySeconds`; older ones go at once. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
@@ -117,6 +127,46 @@ pub struct Step {
     /// Run an analysis to its end; go on when it is Successful.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<StepAnalysis>,
+}
+
+/// Labels and annotations of the pods of one role.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq, KubeSchema)]
+#[x_kube(validation = Rule::new("!has(self.labels) || self.labels.all(key, !key.startsWith('tidegate.dev/'))").message("labels under tidegate.dev/ are Tidegate's own"))]
+#[x_kube(validation = Rule::new("!has(self.annotations) || self.annotations.all(key, !key.startsWith('tidegate.dev/'))").message("annotations under tidegate.dev/ are Tidegate's own"))]
+pub struct PodMetadata {
+    /// Labels; none of the selector's or the template's, and none under `tidegate.dev/`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::api::schema::pod_labels")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations; none of the template's, and none under `tidegate.dev/`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::api::schema::pod_annotations")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Whether pods of the canary and of stable may share a node: exactly one of the fields.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.requiredDuringSchedulingIgnoredDuringExecution) != has(self.preferredDuringSchedulingIgnoredDuringExecution)").message("antiAffinity has exactly one of requiredDuringSchedulingIgnoredDuringExecution, preferredDuringSchedulingIgnoredDuringExecution"))]
+pub struct AntiAffinity {
+    /// They never share one. Takes free nodes: without any, the canary's pods wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub required_during_scheduling_ignored_during_execution: Option<RequiredAntiAffinity>,
+    /// They share one where it cannot be helped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preferred_during_scheduling_ignored_during_execution: Option<PreferredAntiAffinity>,
+}
+
+/// Nothing more to say.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub struct RequiredAntiAffinity {}
+
+/// How much it counts.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub struct PreferredAntiAffinity {
+    /// Against other preferences of the scheduler; 1..100.
+    #[schemars(range(min = 1, max = 100))]
+    pub weight: i32,
 }
 
 /// How many pods the canary has: exactly one of the fields.

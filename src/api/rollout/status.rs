@@ -55,6 +55,14 @@ pub struct RolloutStatus {
     pub available_replicas: i32,
     /// Pods of the current template.
     pub updated_replicas: i32,
+    /// Pods that an autoscaler is to compare with `spec.replicas`: those of stable, or, where revisions share the replicas, of all of them, but never more than `spec.replicas`.
+    pub hpa_replicas: i32,
+    /// Which pods an autoscaler is to measure: those of stable, and of the canary while it has traffic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// The `restartAt` that was carried out last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarted_at: Option<Time>,
     /// Since when the rollout waits at a step; survives restarts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pause_conditions: Vec<PauseCondition>,

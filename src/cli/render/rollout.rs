@@ -119,7 +119,12 @@ fn facts(rollout: &Rollout, status: &RolloutStatus, now: Timestamp) -> Facts {
         facts.add("Waiting on", format!("{what}, for {}", since(&waiting.since, now)));
     }
     if let Some(weights) = &status.weights {
-        let confirmed = if weights.verified { "confirmed by the gateway" } else { "not confirmed by the gateway yet" };
+        let confirmed = match (rollout.spec.strategy.canary.traffic_routing.is_some(), weights.verified) {
+            (true, true) => "confirmed by the gateway",
+            (true, false) => "not confirmed by the gateway yet",
+            (false, true) => "as ready pods, and none on their way",
+            (false, false) => "as ready pods, with others on their way",
+        };
         facts.add("Weights", format!("canary {} %, stable {} % ({confirmed})", weights.canary, weights.stable));
     }
     if let Some(stable) = &status.stable {
@@ -218,6 +223,13 @@ fn step_words(step: &Step) -> String {
         let names: Vec<String> = templates.iter().map(|template| text::clean(&template.template_name, NAME)).collect();
         names.join(", ")
     };
+    if let Some(scale) = &step.set_canary_scale {
+        return match (scale.replicas, scale.weight) {
+            (Some(pods), _) => format!("set canary scale {pods} pods"),
+            (_, Some(percent)) => format!("set canary scale {percent} % of the replicas"),
+            _ => "set canary scale to match the weight".to_owned(),
+        };
+    }
     match (step.set_weight, &step.pause, &step.analysis) {
         (Some(weight), _, _) => format!("set weight {weight} %"),
         (_, Some(pause), _) => {

@@ -1,6 +1,6 @@
 //! Carries out effects in their order. Makes no choices: stops at the first that fails, and the next pass looks again.
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Client;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use serde::de::DeserializeOwned;
@@ -41,9 +41,9 @@ impl Executor<'_> {
                 let patch = patches::selector(uid, resource_version, from.as_deref(), to);
                 patch_json(&api, service, parse(patch)?, &format!("point Service {service} at {to}")).await
             }
-            Effect::CreateReplicaSet { hash, revision, replicas } => {
+            Effect::CreateReplicaSet { hash, revision, replicas, dress } => {
                 let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &replica_set_resource());
-                let wanted = objects::replica_set(self.rollout, hash, *revision, *replicas);
+                let wanted = objects::replica_set(self.rollout, hash, *revision, *replicas, dress);
                 self.create(&api, wanted, "create a ReplicaSet").await
             }
             Effect::NumberReplicaSet { name, uid, revision } => {
@@ -52,6 +52,24 @@ impl Executor<'_> {
             Effect::ScaleReplicaSet { name, uid, generation, from, to } => {
                 let patch = patches::scale(uid, *generation, *from, *to);
                 self.patch_set(name, patch, &format!("scale ReplicaSet {name} to {to}")).await
+            }
+            Effect::DressReplicaSet { name, patch } => {
+                let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &replica_set_resource());
+                patch_json(
+                    &api,
+                    name,
+                    patch.clone(),
+                    &format!("change metadata, affinity or minReadySeconds of ReplicaSet {name}"),
+                )
+                .await
+            }
+            Effect::DressPod { name, patch } => {
+                let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+                patch_json(&api, name, patch.clone(), &format!("change the metadata of pod {name}")).await
+            }
+            Effect::EvictPod { name, uid } => {
+                let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+                evict(&api, name, uid).await
             }
             Effect::DeleteReplicaSet { name, uid, resource_version } => {
                 let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &replica_set_resource());
@@ -144,6 +162,26 @@ fn changed_on_failed_test(result: Result<(), Error>, what: &str) -> Result<(), E
             Err(Error::Changed { what: what.to_owned() })
         }
         other => other,
+    }
+}
+
+/// Asks for a pod's eviction. A PodDisruptionBudget that says no, and a pod that is gone or another by now, are no failures:
+/// the next look tells.
+async fn evict(api: &Api<Pod>, name: &str, uid: &str) -> Result<(), Error> {
+    // Not `Api::evict`, which writes the precondition under a name that the API server does not know.
+    let eviction = json!({
+        "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name},
+        "deleteOptions": {"preconditions": {"uid": uid}}
+    });
+    let params = PostParams { dry_run: false, field_manager: Some(names::MANAGER_ROLLOUT.to_owned()) };
+    let asked = api.create_subresource::<Value, Value>("eviction", name, &params, &eviction);
+    match within(&format!("evict pod {name}"), asked).await {
+        Ok(_) => Ok(()),
+        Err(Error::Kube { source, .. }) if matches!(status_code(&source), Some(404 | 409 | 429)) => {
+            tracing::info!(pod = name, why = %source, "not evicted now");
+            Ok(())
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -15,8 +15,9 @@ use crate::analysis::{Purpose, ResolveContext, Template, resolve};
 use crate::api::analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Metric};
 use crate::api::names;
 use crate::controller::error::{Error, find, status_code, within};
+use crate::rollout::dress::Dress;
 use crate::rollout::objects;
-use crate::rollout::observed::{self, Observed, Run, TemplateCheck};
+use crate::rollout::observed::{self, Observed, Run, TemplateCheck, Worn};
 use crate::rollout::spec::{Analysis, Step, ValidatedRollout};
 use crate::traffic::gateway::Gateway;
 
@@ -54,6 +55,7 @@ pub async fn glance(client: &Client, rollout: &ValidatedRollout, now: jiff::Time
         get_service(client, rollout, &rollout.canary_service),
         get_metrics(client, rollout),
     )?;
+    let pods = get_pods(client, rollout, &sets, now).await?;
     Ok(Observed {
         now,
         replica_sets: sets,
@@ -65,6 +67,7 @@ pub async fn glance(client: &Client, rollout: &ValidatedRollout, now: jiff::Time
         background,
         step_metrics,
         template: TemplateCheck::Accepted,
+        pods,
     })
 }
 
@@ -98,6 +101,65 @@ fn replica_set(set: &ReplicaSet) -> observed::ReplicaSet {
         ready: status.ready_replicas.unwrap_or(0).min(at_most),
         available: status.available_replicas.unwrap_or(0).min(at_most),
         deleting: set.metadata.deletion_timestamp.is_some(),
+        worn: worn(set),
+    }
+}
+
+/// What a ReplicaSet wears beside its template.
+fn worn(set: &ReplicaSet) -> Worn {
+    let template = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
+    let metadata = template.and_then(|template| template.metadata.clone()).unwrap_or_default();
+    let affinity = template.and_then(|template| template.spec.as_ref()?.affinity.as_ref());
+    Worn {
+        min_ready_seconds: set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0),
+        labels: metadata.labels.unwrap_or_default(),
+        annotations: metadata.annotations.unwrap_or_default(),
+        affinity: affinity.and_then(|affinity| serde_json::to_value(affinity).ok()).unwrap_or(Value::Null),
+    }
+}
+
+/// The pods of the Rollout's ReplicaSets, while a restart or metadata by role needs them; whole ones only for a restart.
+async fn get_pods(
+    client: &Client,
+    rollout: &ValidatedRollout,
+    sets: &[observed::ReplicaSet],
+    now: jiff::Timestamp,
+) -> Result<Vec<observed::Pod>, Error> {
+    let done = rollout.status.restarted_at.as_ref().map(|time| time.0);
+    let restart = rollout.restart_at.as_ref().is_some_and(|at| at.0 <= now && done < Some(at.0));
+    let dressed = sets.iter().any(|set| set.worn.annotations.contains_key(names::ROLE_METADATA));
+    if !restart && !dressed && !rollout.wardrobe.has_metadata() {
+        return Ok(Vec::new());
+    }
+    let api: Api<Pod> = Api::namespaced(client.clone(), &rollout.namespace);
+    let selector: Vec<String> = rollout.selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let params = ListParams::default().labels(&selector.join(","));
+    let is_ready = |pod: &Pod| {
+        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+        conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    };
+    let found: Vec<(kube::core::ObjectMeta, bool)> = if restart {
+        let pods = within("list pods", api.list(&params)).await?;
+        pods.items.into_iter().map(|pod| (pod.metadata.clone(), is_ready(&pod))).collect()
+    } else {
+        let pods = within("list pods", api.list_metadata(&params)).await?;
+        pods.items.into_iter().map(|pod| (pod.metadata, false)).collect()
+    };
+    let own = |meta: &kube::core::ObjectMeta| sets.iter().any(|set| is_owned(meta, &set.uid));
+    Ok(found.into_iter().filter(|(meta, _)| own(meta)).map(|(meta, ready)| pod(meta, ready)).collect())
+}
+
+fn pod(meta: kube::core::ObjectMeta, ready: bool) -> observed::Pod {
+    let labels = meta.labels.unwrap_or_default();
+    observed::Pod {
+        name: meta.name.unwrap_or_default(),
+        uid: meta.uid.unwrap_or_default(),
+        resource_version: meta.resource_version.unwrap_or_default(),
+        hash: labels.get(names::POD_TEMPLATE_HASH).cloned().unwrap_or_default(),
+        created: meta.creation_timestamp.map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0),
+        ready,
+        deleting: meta.deletion_timestamp.is_some(),
+        worn: Worn { labels, annotations: meta.annotations.unwrap_or_default(), ..Worn::default() },
     }
 }
 
@@ -253,7 +315,7 @@ pub fn is_programmed(gateway: &DynamicObject) -> bool {
 /// Asks the API server about the template before any pod moves: a dry run of creating its ReplicaSet.
 async fn try_template(client: &Client, rollout: &ValidatedRollout) -> Result<TemplateCheck, Error> {
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &rollout.namespace, &replica_set_resource());
-    let wanted = objects::replica_set(rollout, &rollout.hash, 1, 0);
+    let wanted = objects::replica_set(rollout, &rollout.hash, 1, 0, &trial_dress(rollout));
     let Ok(object) = serde_json::from_value::<DynamicObject>(wanted) else {
         return Ok(TemplateCheck::Refused("it cannot be written as a ReplicaSet".to_owned()));
     };
@@ -275,6 +337,13 @@ async fn try_template(client: &Client, rollout: &ValidatedRollout) -> Result<Tem
         },
         Err(error) => Err(error),
     }
+}
+
+/// What the revision would wear as a canary, so that the trial tells what creating it would.
+fn trial_dress(rollout: &ValidatedRollout) -> Dress {
+    let avoids = rollout.wardrobe.anti_affinity.map(|how| (rollout.hash.clone(), how));
+    let (min_ready_seconds, metadata) = (rollout.sizing.min_ready_seconds, rollout.wardrobe.canary.clone());
+    Dress { min_ready_seconds, metadata, avoids }
 }
 
 /// ReplicaSets as free-form objects: a template's fields newer than ours pass through.

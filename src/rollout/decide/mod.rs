@@ -1,15 +1,19 @@
 //! What to do next, from what is seen and what is recorded.
 //!
 //! One file per concern: `request` (commands), `canary` (the steps), `analysis` (runs and evidence), `weight` (traffic up
-//! and down), `promote` (first deployment and promotion), `scale` (ReplicaSets beside a router), `ratio` (without one), `report` (status in words).
+//! and down), `promote` (first deployment and promotion), `scale` (ReplicaSets beside a router), `ratio` (without one), `wear` (metadata
+//! by role), `restart` (evictions), `autoscale` (what an HPA sees), `report` (status in words).
 
 mod analysis;
+mod autoscale;
 mod canary;
 mod promote;
 mod ratio;
 pub mod report;
 mod request;
+mod restart;
 mod scale;
+mod wear;
 mod weight;
 
 use jiff::Timestamp;
@@ -50,9 +54,13 @@ pub fn decide(spec: &ValidatedRollout, seen: &Observed) -> Decision {
         Situation::Stopped => canary::stopped(&mut draft),
         Situation::Canary => canary::advance(&mut draft),
     }
+    promote::keep_stable_service(&mut draft);
     ratio::carry_out(&mut draft);
     analysis::tidy(&mut draft);
     scale::tidy(&mut draft);
+    wear::act(&mut draft);
+    restart::act(&mut draft);
+    autoscale::record(&mut draft);
     report::finish(&mut draft);
     draft.into_decision()
 }

@@ -110,6 +110,18 @@ fn point(draft: &mut Draft<'_>, stable: bool, hash: &str) -> bool {
     false
 }
 
+/// Between promotions the stable Service selects stable: also one that the spec names only now, or that somebody edited.
+/// Until it does, it may route to the canary's pods, whatever the weights say.
+pub(super) fn keep_stable_service(draft: &mut Draft<'_>) {
+    let Some(stable) = draft.stable_hash().filter(|_| draft.status.promoting.is_none()) else { return };
+    let Some(service) = draft.seen.stable_service.as_ref().filter(|service| service.has_selector) else { return };
+    let share = draft.status.weights.as_ref().map_or(100, |weights| weights.stable);
+    let needed = if draft.spec.routed { draft.spec.pods_for(share).max(1) } else { 1 };
+    if service.hash.as_deref() != Some(&stable) && draft.seen.ready(&stable) >= needed {
+        draft.raise.push(Effect::select(service, &stable));
+    }
+}
+
 /// Does the stable Service route to ready pods of the revision, and to no others?
 fn serves(draft: &mut Draft<'_>, hash: &str) -> bool {
     let wanted = draft.seen.replica_set(hash).map_or(0, |rs| rs.wanted).min(draft.spec.replicas);

@@ -193,7 +193,8 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) {
         }
     }
     for ((hash, revision), replicas) in created.into_iter().zip(sizes.into_iter().skip(sets.len())) {
-        draft.canary_pods.push(Effect::CreateReplicaSet { hash, revision, replicas });
+        let effect = scale::create(draft, &hash, revision, replicas);
+        draft.canary_pods.push(effect);
     }
     if let Some((canary, _)) = canary
         && let Some(effect) = scale::number(draft, &canary)

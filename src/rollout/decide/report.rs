@@ -95,6 +95,7 @@ pub fn can_wait(recorded: &RolloutStatus, now: &RolloutStatus) -> bool {
     same.ready_replicas = recorded.ready_replicas;
     same.available_replicas = recorded.available_replicas;
     same.updated_replicas = recorded.updated_replicas;
+    same.hpa_replicas = recorded.hpa_replicas;
     for (condition, recorded) in same.conditions.iter_mut().zip(&recorded.conditions) {
         condition.message.clone_from(&recorded.message);
     }

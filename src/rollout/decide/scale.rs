@@ -1,6 +1,6 @@
 //! ReplicaSets: stable at full strength, the canary at what its weight needs, the others away after their delay.
 
-use super::{Draft, Effect, Situation, after};
+use super::{Draft, Effect, Situation, after, wear};
 use crate::api::Time;
 use crate::api::condition::rollout as reasons;
 use crate::api::rollout::{RolloutPhase, ScaleDown, WaitingReason};
@@ -17,6 +17,11 @@ pub(super) fn grow(set: &ReplicaSet, to: i32) -> Effect {
     Effect::ScaleReplicaSet { name: set.name.clone(), uid: set.uid.clone(), generation: None, from: set.wanted, to }
 }
 
+pub(super) fn create(draft: &Draft<'_>, hash: &str, revision: i64, replicas: i32) -> Effect {
+    let dress = Box::new(wear::dress(draft, hash));
+    Effect::CreateReplicaSet { hash: hash.to_owned(), revision, replicas, dress }
+}
+
 /// Keeps stable at its size. More pods of stable lower risk and come first.
 pub(super) fn keep_stable(draft: &mut Draft<'_>) {
     let Some(stable) = draft.status.stable.clone().filter(|_| draft.spec.routed) else { return };
@@ -26,7 +31,7 @@ pub(super) fn keep_stable(draft: &mut Draft<'_>) {
         Some(set) if set.wanted > wanted && may_shrink(draft) => draft.raise.push(resize(set, wanted)),
         Some(_) => {}
         None if stable.digest == draft.spec.digest && draft.seen.template == TemplateCheck::Accepted => {
-            draft.raise.push(Effect::CreateReplicaSet { hash: stable.hash, revision: stable.revision, replicas: wanted });
+            draft.raise.push(create(draft, &stable.hash, stable.revision, wanted));
         }
         None => {}
     }
@@ -78,7 +83,7 @@ pub(super) fn keep_canary(draft: &mut Draft<'_>, wanted: i32) {
     match draft.seen.replica_set(&spec.hash) {
         None if draft.seen.template == TemplateCheck::Accepted => {
             let revision = draft.revision();
-            draft.canary_pods.push(Effect::CreateReplicaSet { hash: spec.hash.clone(), revision, replicas: wanted });
+            draft.canary_pods.push(create(draft, &spec.hash, revision, wanted));
         }
         None => {}
         Some(set) => {

@@ -43,7 +43,7 @@ pub(super) fn check(canary: &Canary) -> Result<(), SpecError> {
 }
 
 /// A DNS subdomain (RFC 1123), which names of objects are.
-fn is_object_name(name: &str) -> bool {
+pub(super) fn is_object_name(name: &str) -> bool {
     let label = |label: &str| {
         let inner = label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         !label.is_empty() && inner && !label.starts_with('-') && !label.ends_with('-')

@@ -10,14 +10,12 @@ pub(super) fn bounds(spec: &RolloutSpec) -> Result<Bounds, SpecError> {
     let field = |name: &str| format!("spec.strategy.canary.{name}");
     let routed = canary.traffic_routing.is_some();
     let (surge, unavailable) = (canary.max_surge, canary.max_unavailable);
-    for (name, count) in [("maxSurge", surge), ("maxUnavailable", unavailable)] {
-        if let (true, Some(count)) = (routed, count) {
-            return refuse(
-                &field(name),
-                count.to_string(),
-                "has no effect with trafficRouting, where stable keeps its pods; remove it",
-            );
-        }
+    if let (true, Some(count)) = (routed, surge) {
+        return refuse(
+            &field("maxSurge"),
+            count.to_string(),
+            "has no effect with trafficRouting, where stable keeps its pods; remove it",
+        );
     }
     let delays = [
         ("scaleDownDelaySeconds", canary.scale_down_delay_seconds),

@@ -17,7 +17,7 @@ pub fn rollout() -> Value {
     let analysis = json!({"templates": [{"templateName": "availability", "clusterScope": true}], "args": [{"name": "service", "value": "web"}]});
     let mut background = analysis.clone();
     background["startingStep"] = json!(1);
-    let metadata = json!({"labels": {"role": "canary"}, "annotations": {"example.com/role": "canary"}});
+    let metadata = json!({"labels": {"role": "canary"}, "annotations": {"note": "canary"}});
     json!({
         "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web"},
         "spec": {

@@ -16,10 +16,10 @@ const RANKS: &[(&str, u32)] = &[
     ("traffic", 1),
     ("analysis", 1),
     ("rollout", 2),
-    ("controller", 3),
-    ("cli", 3),
     ("simulate", 3),
-    ("bin", 4),
+    ("controller", 4),
+    ("cli", 4),
+    ("bin", 5),
 ];
 
 /// Words that mean I/O or a clock.

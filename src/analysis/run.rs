@@ -125,7 +125,7 @@ pub fn record(spec: &AnalysisRunSpec, status: &AnalysisRunStatus, taken: &[Taken
     for (metric, result) in spec.metrics.iter().zip(&mut status.metric_results) {
         assess(metric, result, started_at, now);
     }
-    conclude(&mut status, now);
+    conclude(&mut status, &spec.dry_run, now);
     status
 }
 
@@ -245,21 +245,29 @@ fn missing_too_long(metric: &Metric, result: &MetricResult, started_at: Timestam
 }
 
 /// Phase and message of the run from its metrics.
-fn conclude(status: &mut AnalysisRunStatus, now: Timestamp) {
-    let results = &status.metric_results;
+///
+/// Metrics that decide nothing are waited for only where there are no others.
+fn conclude(status: &mut AnalysisRunStatus, dry_run: &[String], now: Timestamp) {
+    let (idle, results): (Vec<&MetricResult>, Vec<&MetricResult>) =
+        status.metric_results.iter().partition(|result| dry_run.contains(&result.name));
     let any = |phase: RunPhase| results.iter().any(|result| result.phase == phase);
+    let idle_done = idle.iter().all(|result| is_final(result.phase) || result.phase == RunPhase::Error);
     status.phase = if any(RunPhase::Failed) {
         RunPhase::Failed
     } else if any(RunPhase::Inconclusive) {
         RunPhase::Inconclusive
     } else if any(RunPhase::Error) {
         RunPhase::Error
-    } else if !results.is_empty() && results.iter().all(|result| result.phase == RunPhase::Successful) {
+    } else if !results.is_empty() && results.iter().all(|result| result.phase == RunPhase::Successful)
+        || results.is_empty() && !idle.is_empty() && idle_done
+    {
         RunPhase::Successful
     } else {
         RunPhase::Running
     };
-    status.message = verdict::summary(status);
+    let mut deciding = status.clone();
+    deciding.metric_results.retain(|result| !dry_run.contains(&result.name));
+    status.message = verdict::summary(if deciding.metric_results.is_empty() { status } else { &deciding });
     if is_final(status.phase) {
         status.completed_at = Some(stored(now));
     }

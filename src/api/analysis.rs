@@ -167,6 +167,10 @@ pub struct AnalysisRunSpec {
     /// The metrics with all placeholders filled in; later edits of the template do not change them.
     #[schemars(length(min = 1, max = 200))]
     pub metrics: Vec<Metric>,
+    /// Names of metrics that are measured and decide nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200))]
+    pub dry_run: Vec<String>,
     /// Set to end the run early; it then ends as Cancelled, with this text as the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]

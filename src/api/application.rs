@@ -126,13 +126,17 @@ pub struct Automated {
 }
 
 /// What a failed rollout does to Git.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq, KubeSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.mode != 'Push' || has(self.secretRef)").message("spec.writeBack.mode Push needs spec.writeBack.secretRef: a credential of its own that may push; or set mode to DryRun or Disabled"))]
 pub struct WriteBack {
     /// Push the revert commit, only compute and show it, or do nothing. Default Push.
     #[serde(default)]
     pub mode: WriteBackMode,
+    /// Which failures are taken back in Git without anybody asking. Default both.
+    #[serde(default = "every_cause", skip_serializing_if = "is_every_cause")]
+    #[schemars(length(max = 2))]
+    pub on: Vec<WriteBackCause>,
     /// Secret in the same namespace with a credential that may push; never taken from `source`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
@@ -142,6 +146,29 @@ pub struct WriteBack {
     /// Quote the metric's query in the commit message. Default false: queries may name internal hosts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub include_query: bool,
+}
+
+impl Default for WriteBack {
+    fn default() -> Self {
+        Self { mode: WriteBackMode::default(), on: every_cause(), secret_ref: None, author: None, include_query: false }
+    }
+}
+
+/// What may be answered with a revert by itself.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub enum WriteBackCause {
+    /// An analysis found the canary bad.
+    AnalysisFailed,
+    /// Pods of the canary were started and were not ready by the progress deadline, while stable's were.
+    NotReady,
+}
+
+fn every_cause() -> Vec<WriteBackCause> {
+    vec![WriteBackCause::AnalysisFailed, WriteBackCause::NotReady]
+}
+
+fn is_every_cause(causes: &[WriteBackCause]) -> bool {
+    causes == every_cause()
 }
 
 /// How far a write-back goes.

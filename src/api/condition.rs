@@ -40,12 +40,26 @@ pub mod rollout {
     pub const STEPPING: &str = "Stepping";
     /// Waits at a `pause` step.
     pub const PAUSED_BY_STEP: &str = "PausedByStep";
+    /// Waits because a person paused it, by command or in the spec.
+    pub const PAUSED_BY_USER: &str = "PausedByUser";
     /// An analysis could not tell good from bad.
     pub const INCONCLUSIVE: &str = "Inconclusive";
     /// An analysis got no usable measurements.
     pub const ANALYSIS_ERROR: &str = "AnalysisError";
     /// An analysis found the canary bad.
     pub const ANALYSIS_FAILED: &str = "AnalysisFailed";
+    /// Pods of the new version were not ready by the progress deadline.
+    pub const NOT_READY: &str = "NotReady";
+    /// The namespace's quota leaves no room for pods of the new version.
+    pub const QUOTA_EXCEEDED: &str = "QuotaExceeded";
+    /// A rule of the cluster refuses pods of the new version.
+    pub const PODS_REFUSED: &str = "PodsRefused";
+    /// No node takes pods of the new version.
+    pub const UNSCHEDULABLE: &str = "Unschedulable";
+    /// An image of the new version cannot be pulled.
+    pub const IMAGE_PULL: &str = "ImagePull";
+    /// Pods of the new version are on a node that is silent.
+    pub const NODE_LOST: &str = "NodeLost";
     /// A person aborted.
     pub const ABORTED_BY_USER: &str = "AbortedByUser";
     /// This content failed before and is not rolled out again until it changes or somebody retries.
@@ -60,6 +74,8 @@ pub mod rollout {
     pub const ROUTE_MISSING: &str = "RouteMissing";
     /// A Service does not exist.
     pub const SERVICE_MISSING: &str = "ServiceMissing";
+    /// Another tool keeps resetting a weight or a selector; the message names it.
+    pub const CONTESTED: &str = "Contested";
     /// Pods of a revision are starting.
     pub const PODS_STARTING: &str = "PodsStarting";
     /// The new version takes over as stable.

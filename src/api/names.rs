@@ -22,6 +22,8 @@ pub const POD_TEMPLATE_HASH: &str = "tidegate.dev/pod-template-hash";
 pub const REVISION: &str = "tidegate.dev/revision";
 /// Label on AnalysisRuns and ReplicaSets: name of the Rollout they belong to.
 pub const ROLLOUT: &str = "tidegate.dev/rollout";
+/// Annotation on ReplicaSets: the pod template as it was written, for `undo`. Not where an Application owns the Rollout.
+pub const TEMPLATE: &str = "tidegate.dev/template";
 /// Annotation on Rollouts, written by sync: the Git commit in which the template digest last changed.
 pub const COMMIT: &str = "tidegate.dev/commit";
 /// Annotation on Rollouts, written by sync: commit whose `Tidegate-Retry: yes` trailer lifts a hold once.

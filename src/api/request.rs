@@ -1,5 +1,6 @@
 //! Commands: a person's wish, written to `spec.request` by the kubectl plugin and answered in `status.requests`.
 
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +10,9 @@ use super::Time;
 pub const KEPT_ANSWERS: usize = 3;
 
 /// What a person asks of a Rollout. Carried out once, or visibly refused.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.toRevision) || self.action == 'undo'").message("spec.request.toRevision is for the action undo"))]
 pub struct RolloutRequest {
     /// Unique per wish; the answer carries the same id.
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
@@ -25,6 +27,10 @@ pub struct RolloutRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub step: Option<i32>,
+    /// For `undo`: the revision to go back to. Without it, stable while a canary is there, else the one promoted before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub to_revision: Option<i64>,
 }
 
 /// The verbs of [`RolloutRequest`].
@@ -42,6 +48,15 @@ pub enum RolloutAction {
     /// Start again at the first step, lifting the hold.
     #[serde(rename = "retry")]
     Retry,
+    /// Let nothing go on until `resume`; weights stay as they are.
+    #[serde(rename = "pause")]
+    Pause,
+    /// End a `pause`.
+    #[serde(rename = "resume")]
+    Resume,
+    /// Write the template of an earlier, promoted revision back into the spec. Not for Rollouts that come from Git.
+    #[serde(rename = "undo")]
+    Undo,
 }
 
 /// How a request ended.

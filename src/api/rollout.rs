@@ -9,6 +9,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Duration;
 use super::Time;
 use super::request::RolloutRequest;
 
@@ -65,6 +66,21 @@ pub struct RolloutSpec {
     pub restart_at: Option<Time>,
     /// How new revisions go live.
     pub strategy: Strategy,
+    /// Nothing goes on while this is set: no revision begins, no step is passed, weights stay as they are. Verdicts still act. Default false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// How long pods of a new revision may take until the next of them is ready; pauses and analyses do not count. Then the Rollout is Degraded. Default 600s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_deadline_seconds: Option<Duration>,
+    /// At that deadline a canary is aborted whose containers were started and crash or fail their probes, while stable is ready. Default true.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub progress_deadline_abort: bool,
+    /// Going back to a revision that was promoted a little while ago skips steps and analyses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_window: Option<RollbackWindow>,
+    /// How many completed AnalysisRuns of earlier attempts are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<RunHistory>,
     /// A person's command, written by `kubectl tidegate`; never kept in Git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RolloutRequest>,
@@ -80,6 +96,37 @@ const fn is_zero(number: &i32) -> bool {
 
 const fn ten() -> i32 {
     10
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_true(value: &bool) -> bool {
+    *value
+}
+
+/// How far back is a rollback without steps.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub struct RollbackWindow {
+    /// Among how many of the last promoted revisions before stable the content must be.
+    #[schemars(range(min = 1, max = 10))]
+    pub revisions: i32,
+}
+
+/// How many completed AnalysisRuns are kept. Those of the present attempt always are.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunHistory {
+    /// Successful ones, and those that nobody needed any more. Default 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub successful_run_history_limit: Option<i32>,
+    /// Failed and Inconclusive ones. Default 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub unsuccessful_run_history_limit: Option<i32>,
 }
 
 /// Equality-based label selector.

@@ -54,6 +54,31 @@ pub enum Command {
     Abort(Ask),
     /// Start a stopped revision again at the first step, lifting its hold
     Retry(Ask),
+    /// Let nothing go on until `resume`; weights stay as they are, and verdicts still act
+    Pause(Ask),
+    /// End a `pause`
+    Resume(Ask),
+    /// Go back to an earlier, promoted revision
+    ///
+    /// Writes its template into the Rollout. One that an Application applies from Git is refused: revert the commit there.
+    Undo(Undo),
+    /// Say what would happen to a Rollout on a given day, from the controller's own decision; needs no cluster
+    ///
+    /// A day is one of good, fails, pods-crash, no-room, no-values and silent-gateway, or a file with one command a line:
+    ///
+    ///   deploy IMAGE             the template gets another image
+    ///   wait 30s                 time passes
+    ///   measure good | nothing   what the metrics say from now on
+    ///   verdict failed WHY       or inconclusive, successful, error
+    ///   promote | abort | retry | pause | resume | undo
+    ///   pods never IMAGE crash   or starting, unschedulable, quota, refused, image, lost; pods well; pods 20s
+    ///   gateway silent           or how long it takes: gateway 5s
+    ///   stable pods 1            all pods of stable but one are lost
+    ///   weight 70                somebody edits the routes
+    ///   replicas 5               somebody changes the size
+    ///   status                   what the status is now
+    #[command(verbatim_doc_comment)]
+    Simulate(Simulate),
     /// Print the version
     Version,
     /// Print a completion script for a shell
@@ -125,6 +150,31 @@ pub struct Promote {
     /// Skip all remaining steps
     #[arg(long)]
     pub full: bool,
+}
+
+/// Flags of `simulate`.
+#[derive(Args, Clone, Debug)]
+pub struct Simulate {
+    /// File with the Rollout; AnalysisTemplates in it are used
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The day: its name, or a file
+    #[arg(long, value_name = "DAY", default_value = "good")]
+    pub day: String,
+    /// Which Rollout of the file
+    #[arg(long, value_parser = name)]
+    pub name: Option<String>,
+}
+
+/// Flags of `undo`.
+#[derive(Args, Clone, Debug)]
+pub struct Undo {
+    /// The request.
+    #[command(flatten)]
+    pub ask: Ask,
+    /// The revision to go back to. Default: stable while a canary is there, else the one promoted before stable
+    #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(i64).range(1..))]
+    pub to_revision: Option<i64>,
 }
 
 /// What each command to a Rollout needs.

@@ -23,6 +23,7 @@ pub mod reference;
 pub mod render;
 pub mod request;
 pub mod show;
+pub mod simulate;
 pub mod text;
 
 use args::{Command, Line};
@@ -37,6 +38,7 @@ pub async fn run(line: Line) -> Exit {
     let result = match &line.command {
         Command::Version => print_version("kubectl-tidegate").map(|()| Exit::Done).map_err(CliError::from),
         Command::Completion { shell } => completion(*shell, &mut out),
+        Command::Simulate(args) => simulate::simulate(args, &mut out),
         command => match Session::connect(&line.target, &mut out).await {
             Ok(mut session) => execute(command, &mut session).await,
             Err(error) => Err(error),
@@ -53,11 +55,15 @@ pub async fn execute(command: &Command, session: &mut Session<'_>) -> Result<Exi
     match command {
         Command::Get(args) => show::get(session, args).await,
         Command::Status(args) => show::status(session, args).await,
-        Command::Promote(args) => request::ask(session, &args.ask.name, args.action(), args.ask.timeout.std()).await,
-        Command::Abort(ask) => request::ask(session, &ask.name, RolloutAction::Abort, ask.timeout.std()).await,
-        Command::Retry(ask) => request::ask(session, &ask.name, RolloutAction::Retry, ask.timeout.std()).await,
+        Command::Promote(args) => request::ask(session, &args.ask, args.action(), None).await,
+        Command::Abort(args) => request::ask(session, args, RolloutAction::Abort, None).await,
+        Command::Retry(args) => request::ask(session, args, RolloutAction::Retry, None).await,
+        Command::Pause(args) => request::ask(session, args, RolloutAction::Pause, None).await,
+        Command::Resume(args) => request::ask(session, args, RolloutAction::Resume, None).await,
+        Command::Undo(args) => request::ask(session, &args.ask, RolloutAction::Undo, args.to_revision).await,
         Command::Version => print_version("kubectl-tidegate").map(|()| Exit::Done).map_err(CliError::from),
         Command::Completion { shell } => completion(*shell, session.out),
+        Command::Simulate(args) => simulate::simulate(args, session.out),
     }
 }
 

@@ -1,12 +1,11 @@
-//! `promote`, `abort` and `retry`: a request written so that it cannot overwrite another unseen, and its answer.
-
-use std::time::Duration;
+//! Commands to a Rollout: a request written so that it cannot overwrite another unseen, and its answer.
 
 use json_patch::{AddOperation, Patch as JsonPatch, PatchOperation, TestOperation, jsonptr::PointerBuf};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::args::Ask;
 use super::connect::Session;
 use super::error::{CliError, Exit};
 use super::text;
@@ -25,6 +24,9 @@ pub const fn verb(action: RolloutAction) -> &'static str {
         RolloutAction::PromoteFull => "promote --full",
         RolloutAction::Abort => "abort",
         RolloutAction::Retry => "retry",
+        RolloutAction::Pause => "pause",
+        RolloutAction::Resume => "resume",
+        RolloutAction::Undo => "undo",
     }
 }
 
@@ -37,7 +39,7 @@ pub fn request(seen: &Rollout, action: RolloutAction, id: String) -> RolloutRequ
     let status = seen.status.as_ref();
     let revision = status.and_then(|s| s.canary.as_ref().or(s.stable.as_ref())).map(|revision| revision.revision);
     let step = status.and_then(|s| s.current_step_index).filter(|_| action == RolloutAction::Promote);
-    RolloutRequest { id, action, revision, step }
+    RolloutRequest { id, action, revision, step, to_revision: None }
 }
 
 /// The request in `spec.request` that has no answer yet.
@@ -74,16 +76,22 @@ fn test(path: &[&str], value: Value) -> PatchOperation {
     PatchOperation::Test(TestOperation { path: PointerBuf::from_tokens(path.iter().copied()), value })
 }
 
-/// Asks for `action`, waits for the answer at most `timeout`, and prints it.
+/// Asks for `action` (an `undo` also says `to_revision`), waits for the answer at most as long as was said, and prints it.
 ///
 /// # Errors
 /// `Refused` with the controller's reason, or when another request has no answer yet; `TimedOut` when the controller
 /// gives none; and what the API server refuses.
-pub async fn ask(session: &mut Session<'_>, name: &str, action: RolloutAction, timeout: Duration) -> Result<Exit, CliError> {
-    let until = Instant::now() + timeout;
+pub async fn ask(
+    session: &mut Session<'_>,
+    ask: &Ask,
+    action: RolloutAction,
+    to_revision: Option<i64>,
+) -> Result<Exit, CliError> {
+    let name = ask.name.as_str();
+    let until = Instant::now() + ask.timeout.std();
     let seen = read(session, name).await?;
     let id = format!("{:x}-{:x}", session.now().as_nanosecond(), std::process::id());
-    let wish = request(&seen, action, id);
+    let wish = RolloutRequest { to_revision, ..request(&seen, action, id) };
     write(session, name, seen, &wish, until).await?;
     let answer = wait(session, name, &wish, until).await?;
     let line = format!("{}: {}", text::clean(name, 253), words(&answer));

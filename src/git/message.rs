@@ -100,6 +100,7 @@ fn quote(defused: &str) -> String {
 fn subject(story: &Story<'_>) -> String {
     let why = match story.cause {
         FailureCause::AnalysisFailed => "canary failed its SLO",
+        FailureCause::NotReady => "canary did not become ready",
         FailureCause::AbortedByUser => "canary aborted by a person",
     };
     let room = SUBJECT_LIMIT - format!("Revert \"\" ({why})").chars().count();
@@ -398,6 +399,24 @@ mod tests {
              Tidegate-Restores: 9191919191919191919191919191919191919191\n\
              Tidegate-Attempt: 0b7e/7/1\n\
              Tidegate-Analysis: shop/web-7-1-slo\n"
+        );
+    }
+
+    /// Protects: a version whose pods never got ready is not said to have failed an SLO.
+    #[test]
+    fn golden_of_pods_that_did_not_come() {
+        let evidence =
+            "0 of 1 canary pods are ready, and no other became so for 600 s: container web crashes: Error, exit code 1";
+        let story =
+            Story { cause: FailureCause::NotReady, weight: 0, seconds: None, metric: None, evidence, analysis: None, ..story() };
+        let text = compose(&story);
+        let head = text.split("\n\nThis reverts").next().unwrap();
+        assert_eq!(
+            head,
+            format!(
+                "Revert \"shop: payment client 2.4\" (canary did not become ready)\n\n\
+                 Rollout shop/web stopped at step 2/6 (0 % of traffic):\n  {evidence}"
+            )
         );
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::application::{WriteBack, WriteBackMode};
+use crate::api::application::{WriteBack, WriteBackCause, WriteBackMode};
 use crate::api::condition::write_back as reason;
 use crate::api::rollout::FailureCause;
 
@@ -119,11 +119,17 @@ pub enum Due {
     Nothing,
 }
 
-/// Is a write-back due? Only for a verdict, or when a person who aborted asks for it; only when stable was verified
-/// healthy; and no further than Application and flag both allow.
+/// Is a write-back due? Only for a cause that the Application lists, or when a person who aborted asks for it; only when
+/// stable was verified healthy; and no further than Application and flag both allow.
 #[must_use]
 pub fn due(cause: FailureCause, asked: bool, stable_verified: bool, settings: Option<&WriteBack>, switch: Switch) -> Due {
-    if cause == FailureCause::AbortedByUser && !asked {
+    let wanted = |cause| settings.is_none_or(|settings| settings.on.contains(&cause));
+    let by_itself = match cause {
+        FailureCause::AnalysisFailed => wanted(WriteBackCause::AnalysisFailed),
+        FailureCause::NotReady => wanted(WriteBackCause::NotReady),
+        FailureCause::AbortedByUser => false,
+    };
+    if !by_itself && !asked {
         return Due::Nothing;
     }
     let mode = settings.map_or(WriteBackMode::Disabled, |settings| settings.mode);
@@ -217,9 +223,16 @@ mod tests {
     /// Protects: Git from commits that nobody wanted.
     #[test]
     fn when_due() {
-        use FailureCause::{AbortedByUser, AnalysisFailed};
+        use FailureCause::{AbortedByUser, AnalysisFailed, NotReady};
         let with = |mode| Some(WriteBack { mode, ..WriteBack::default() });
+        let only = |cause: &[WriteBackCause]| Some(WriteBack { on: cause.to_vec(), ..WriteBack::default() });
         let table = [
+            (NotReady, false, true, with(WriteBackMode::Push), Switch::On, Due::Push),
+            (NotReady, false, false, with(WriteBackMode::Push), Switch::On, Due::No("StableUnverified")),
+            (NotReady, false, true, only(&[WriteBackCause::AnalysisFailed]), Switch::On, Due::Nothing),
+            (AnalysisFailed, false, true, only(&[WriteBackCause::AnalysisFailed]), Switch::On, Due::Push),
+            (AnalysisFailed, false, true, only(&[WriteBackCause::NotReady]), Switch::On, Due::Nothing),
+            (AnalysisFailed, true, true, only(&[]), Switch::On, Due::Push),
             (AnalysisFailed, false, true, with(WriteBackMode::Push), Switch::On, Due::Push),
             (AnalysisFailed, false, true, with(WriteBackMode::DryRun), Switch::On, Due::DryRun),
             (AnalysisFailed, false, true, with(WriteBackMode::Push), Switch::DryRun, Due::DryRun),

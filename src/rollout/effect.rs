@@ -1,6 +1,7 @@
 //! What the engine may do to the cluster: a closed list, each idempotent and carrying what it expects to find.
 
 use json_patch::Patch;
+use serde_json::Value;
 
 use super::dress::Dress;
 use super::observed::Service;
@@ -97,6 +98,15 @@ pub enum Effect {
         uid: String,
         /// Its resourceVersion as seen.
         resource_version: String,
+    },
+    /// Write the template of an earlier revision into the spec, unless the spec changed since it was seen.
+    RestoreTemplate {
+        /// Hash of the revision.
+        hash: String,
+        /// The spec's generation as seen.
+        generation: i64,
+        /// The template.
+        template: Box<Value>,
     },
     /// Create an AnalysisRun. Its name is its key: it is created at most once.
     CreateRun {

@@ -15,12 +15,14 @@ pub mod decide;
 pub mod dress;
 pub mod effect;
 pub mod invariant;
+pub mod managers;
 pub mod notes;
 pub mod objects;
 pub mod observed;
 pub mod patches;
 pub mod replicas;
 pub mod spec;
+pub mod trouble;
 
 pub use decide::{Decision, decide};
 pub use effect::Effect;

@@ -6,6 +6,10 @@ use super::dress::{self, Dress};
 use super::spec::ValidatedRollout;
 use crate::api::analysis::AnalysisRunSpec;
 use crate::api::{GROUP, VERSION, names};
+use crate::manifest::digest;
+
+/// Longest template that a ReplicaSet keeps as an annotation, in bytes; all of an object's annotations may have 256 KiB.
+const LARGEST_KEPT: usize = 128 * 1024;
 
 /// The owner reference of a Rollout's ReplicaSets and AnalysisRuns: they go when it goes, as with a Deployment.
 #[must_use]
@@ -36,7 +40,7 @@ pub fn replica_set(rollout: &ValidatedRollout, hash: &str, revision: i64, replic
     if dress.min_ready_seconds > 0 {
         spec["minReadySeconds"] = json!(dress.min_ready_seconds);
     }
-    json!({
+    let mut set = json!({
         "apiVersion": "apps/v1", "kind": "ReplicaSet",
         "metadata": {
             "name": rollout.replica_set_name(hash), "namespace": rollout.namespace,
@@ -46,7 +50,20 @@ pub fn replica_set(rollout: &ValidatedRollout, hash: &str, revision: i64, replic
             "ownerReferences": [owner(rollout)]
         },
         "spec": spec
-    })
+    });
+    // What the API server keeps of the template has its defaults filled in, and another digest than what was written.
+    let written = rollout.template.to_string();
+    if rollout.life.application.is_none() && written.len() <= LARGEST_KEPT {
+        set["metadata"]["annotations"] = json!({names::TEMPLATE: written});
+    }
+    set
+}
+
+/// The template as it was written, which its ReplicaSet keeps for `undo`; none when it is not that of `hash`.
+#[must_use]
+pub fn written_template(annotation: &str, hash: &str) -> Option<Value> {
+    let template: Value = serde_json::from_str(annotation).ok()?;
+    (digest::template_hash(&digest::template_digest(&template)) == hash).then_some(template)
 }
 
 /// The AnalysisRun of a name.
@@ -89,6 +106,7 @@ mod tests {
                 "metadata": {
                     "name": "web-abc", "namespace": "shop",
                     "labels": {"tidegate.dev/rollout": "web", "tidegate.dev/pod-template-hash": "abc", "tidegate.dev/revision": "3"},
+                    "annotations": {"tidegate.dev/template": valid.template.to_string()},
                     "ownerReferences": [{"apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout", "name": "web", "uid": "u",
                         "controller": true, "blockOwnerDeletion": true}]},
                 "spec": {

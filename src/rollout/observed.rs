@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::managers::Contender;
+use super::trouble::Trouble;
 use crate::api::analysis::{AnalysisRunStatus, Metric, RunPhase, Subject};
 use crate::traffic::gateway::Gateway;
 
@@ -34,6 +36,12 @@ pub struct Observed {
     pub template: TemplateCheck,
     /// Pods of the Rollout's ReplicaSets; looked up only while metadata by role or a restart asks for it.
     pub pods: Vec<Pod>,
+    /// Routes and Services (`HTTPRoute web`, `Service web-stable`) whose weights or selector somebody else wrote last.
+    pub contenders: BTreeMap<String, Contender>,
+    /// Templates of earlier revisions by hash, as they were written; looked up only while an `undo` is asked for.
+    pub templates: BTreeMap<String, Value>,
+    /// Why pods of the spec's revision are not ready; none when all are, or while nobody says anything.
+    pub trouble: Option<Trouble>,
 }
 
 /// What the API server says of the spec's pod template.
@@ -146,6 +154,8 @@ pub struct Run {
     pub created: Timestamp,
     /// What it measures.
     pub subject: Subject,
+    /// Names of its metrics that decide nothing.
+    pub dry_run: Vec<String>,
     /// It was asked to end.
     pub terminating: bool,
     /// What it found so far.

@@ -3,6 +3,7 @@
 //! The API server's schema refuses most nonsense before us; what it cannot see (the template is free-form JSON)
 //! is refused here, with the field, what was found and what is allowed.
 
+mod life;
 mod names;
 mod sizes;
 mod step;
@@ -19,6 +20,7 @@ use crate::api::rollout::{Rollout, RolloutStatus};
 use crate::manifest::digest;
 use crate::rollout::replicas::Bounds;
 
+pub use life::Life;
 pub use sizes::Sizing;
 pub use step::{Analysis, Background, CanaryScale, Step};
 pub use wardrobe::Wardrobe;
@@ -77,6 +79,8 @@ pub struct ValidatedRollout {
     pub scale_down_delay: std::time::Duration,
     /// How long an aborted canary's pods are kept; none keeps them.
     pub abort_scale_down_delay: Option<std::time::Duration>,
+    /// What bounds a rollout.
+    pub life: Life,
     /// A person's command.
     pub request: Option<RolloutRequest>,
     /// The status as recorded.
@@ -141,10 +145,13 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
         return refuse("spec.strategy.canary.trafficRouting.gatewayAPI.httpRoutes", "empty", "must name at least one HTTPRoute");
     }
     let steps = canary.steps.iter().enumerate().map(|(index, step)| step::parse(index, step)).collect::<Result<Vec<_>, _>>()?;
-    let background = canary.analysis.as_ref().map(|analysis| Background {
-        analysis: Analysis { templates: analysis.templates.clone(), args: analysis.args.clone() },
-        starting_step: usize::try_from(analysis.starting_step.unwrap_or(0)).unwrap_or(0),
+    let background = canary.analysis.as_ref().map(|background| {
+        let field = "spec.strategy.canary.analysis";
+        let analysis = Analysis::parse(field, &background.templates, &background.args, &background.dry_run)?;
+        let starting_step = usize::try_from(background.starting_step.unwrap_or(0)).unwrap_or(0);
+        Ok(Background { analysis, starting_step })
     });
+    let background = background.transpose()?;
     let template_digest = digest::template_digest(&spec.template);
     let abort_delay = canary.abort_scale_down_delay_seconds.map_or(DEFAULT_SCALE_DOWN_DELAY, |d| d.std());
     let meta = &rollout.metadata;
@@ -173,6 +180,7 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
         background,
         scale_down_delay: canary.scale_down_delay_seconds.map_or(DEFAULT_SCALE_DOWN_DELAY, |d| d.std()),
         abort_scale_down_delay: Some(abort_delay).filter(|delay| !delay.is_zero()),
+        life: life::parse(rollout)?,
         request: spec.request.clone(),
         status: rollout.status.clone().unwrap_or_default(),
     })

@@ -19,7 +19,7 @@ pub type Refusal = String;
 #[must_use]
 pub(super) fn kind_of(effect: &Effect) -> Kind {
     match effect {
-        Effect::RecordStatus => Kind::Rollout,
+        Effect::RecordStatus | Effect::RestoreTemplate { .. } => Kind::Rollout,
         Effect::SetWeight { .. } => Kind::Routes,
         Effect::SetSelector { .. } => Kind::Services,
         Effect::CreateReplicaSet { .. }
@@ -46,6 +46,7 @@ impl Cluster {
                 let live = self.routes.get_mut(route).ok_or("the route is gone")?;
                 patched(&mut live.object, patch)?;
                 live.written = uptime;
+                self.contenders.remove(&format!("HTTPRoute {route}"));
                 self.log.push(format!("HTTPRoute {route}: canary weight {from} -> {to}"));
             }
             Effect::SetSelector { service, uid, resource_version, from, to } => {
@@ -54,6 +55,7 @@ impl Cluster {
                 let before = live.hash();
                 patched(&mut live.object, &parsed(patches::selector(uid, resource_version, from.as_deref(), to))?)?;
                 live.moved = Some((uptime, before));
+                self.contenders.remove(&format!("Service {service}"));
                 self.log.push(format!("Service {service}: selects {}", self.label(to)));
             }
             Effect::CreateReplicaSet { hash, revision, replicas, dress } => {
@@ -74,6 +76,13 @@ impl Cluster {
                 self.scale_set(name, &patches::scale(uid, *generation, *from, *to), (*from, *to))?;
             }
             Effect::DeleteReplicaSet { name, uid, resource_version } => self.delete_set(name, uid, resource_version)?,
+            Effect::RestoreTemplate { generation, template, .. } => {
+                if self.rollout.metadata.generation != Some(*generation) {
+                    return Err("the spec changed since it was read".to_owned());
+                }
+                self.edit(|rollout| rollout.spec.template.clone_from(template));
+                self.log.push(format!("Rollout: template of {} written", image_of(&self.rollout)));
+            }
             Effect::CreateRun { name, spec } => self.create_run(name, spec)?,
             Effect::TerminateRun { name, uid, reason } => {
                 let at = Time(self.now);
@@ -129,6 +138,7 @@ impl Cluster {
             "spec": {"replicas": replicas, "minReadySeconds": dress.min_ready_seconds, "template": template}
         });
         let mut set = Set::new(object, hash, &image);
+        set.written.clone_from(&rollout.spec.template);
         set.follow(self.uptime, self.now);
         self.sets.push(set);
         *self.counts.sets_created.entry(name).or_default() += 1;
@@ -212,7 +222,15 @@ impl Cluster {
         };
         let uid = format!("uid-{}", self.next_version());
         let (subject, created) = (spec.subject.clone(), self.now);
-        self.runs.push(Run { name: name.to_owned(), uid, created, subject, terminating: false, status });
+        self.runs.push(Run {
+            name: name.to_owned(),
+            uid,
+            created,
+            subject,
+            dry_run: spec.dry_run.clone(),
+            terminating: false,
+            status,
+        });
         *self.counts.runs_created.entry(name.to_owned()).or_default() += 1;
         self.log.push(format!("AnalysisRun {name}: created"));
         Ok(())

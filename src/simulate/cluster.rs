@@ -11,8 +11,10 @@ use crate::api::analysis::Metric;
 use crate::api::names;
 use crate::api::rollout::{PauseReason, Rollout};
 use crate::manifest::digest;
+use crate::rollout::managers::Contender;
 use crate::rollout::observed::{Observed, ReplicaSet, Run, Service, TemplateCheck};
 use crate::rollout::spec::{self, SpecError, ValidatedRollout};
+use crate::rollout::trouble::{self, Trouble};
 use crate::traffic::gateway::Gateway;
 
 /// How far back a stale look may reach.
@@ -25,6 +27,8 @@ pub struct World {
     pub pods_start_in: Duration,
     /// Revisions (by image) whose pods never become ready.
     pub never_ready: Vec<String>,
+    /// What keeps them, by image; where nothing is said, they crash.
+    pub trouble: BTreeMap<String, trouble::Kind>,
     /// Revisions (by image) of which only so many pods become ready.
     pub at_most: BTreeMap<String, usize>,
     /// How long a gateway takes to confirm a change; none: it is silent.
@@ -44,6 +48,7 @@ impl Default for World {
         Self {
             pods_start_in: Duration::from_secs(2),
             never_ready: Vec::new(),
+            trouble: BTreeMap::new(),
             at_most: BTreeMap::new(),
             gateway_answers_in: Some(Duration::from_secs(1)),
             gateways: BTreeMap::new(),
@@ -119,6 +124,8 @@ pub struct Cluster {
     /// Earlier snapshots, for stale looks; kept only where a script has such.
     pub(super) remembers: bool,
     past: VecDeque<(Duration, Snapshot)>,
+    /// Who else wrote weights or a selector last.
+    pub(super) contenders: BTreeMap<String, Contender>,
     /// When somebody else last changed routes, Services or ReplicaSets.
     pub(super) meddled: Option<Duration>,
     /// The step that pauses, by revision, attempt and index, and since when by the model's own time; none where the
@@ -175,6 +182,7 @@ impl Cluster {
             counts: Counts::default(),
             remembers: false,
             past: VecDeque::new(),
+            contenders: BTreeMap::new(),
             meddled: None,
             paused: None,
             clock_was_set: false,
@@ -231,17 +239,25 @@ impl Cluster {
                 step_metrics: _,
                 template,
                 pods,
+                contenders,
+                templates,
+                trouble,
             } = past.seen.clone();
             match kind {
                 Kind::Rollout => snapshot.rollout = past.rollout.clone(),
                 Kind::ReplicaSets => {
                     (snapshot.seen.replica_sets, snapshot.seen.template) = (replica_sets, template);
                     snapshot.seen.pods = pods;
+                    (snapshot.seen.templates, snapshot.seen.trouble) = (templates, trouble);
                 }
                 Kind::Services => {
+                    snapshot.seen.contenders = contenders;
                     (snapshot.seen.stable_service, snapshot.seen.canary_service) = (stable_service, canary_service);
                 }
-                Kind::Routes => (snapshot.seen.routes, snapshot.seen.gateways) = (routes, gateways),
+                Kind::Routes => {
+                    snapshot.seen.contenders = contenders;
+                    (snapshot.seen.routes, snapshot.seen.gateways) = (routes, gateways);
+                }
                 Kind::Runs => snapshot.seen.runs = runs,
             }
         }
@@ -281,7 +297,38 @@ impl Cluster {
             step_metrics: step_metrics.map(|(index, _)| (index, Ok(self.metrics.clone()))).collect(),
             template: TemplateCheck::Accepted,
             pods: self.pods(),
+            contenders: self.contenders.clone(),
+            templates: self.sets.iter().map(|set| (set.hash.clone(), set.written.clone())).collect(),
+            trouble: self.trouble(),
         }
+    }
+
+    /// What the cluster says of pods of the spec's revision that are not ready.
+    fn trouble(&self) -> Option<Trouble> {
+        let hash = digest::template_hash(&self.digest());
+        let set = self.sets.iter().find(|set| set.hash == hash)?;
+        let short = self.ready_pods(set) < usize::try_from(set.wanted()).unwrap_or(0);
+        let never = self.world.never_ready.contains(&set.image) || self.world.at_most.contains_key(&set.image);
+        if !short || !never {
+            return None;
+        }
+        let kind = self.world.trouble.get(&set.image).copied().unwrap_or(trouble::Kind::NotReady);
+        let detail = match kind {
+            trouble::Kind::NotReady => "container web crashes: Error, exit code 1",
+            trouble::Kind::Starting => "container web waits: CreateContainerConfigError",
+            trouble::Kind::NodeLost => "its node does not answer",
+            trouble::Kind::ImagePull => "the image of container web cannot be pulled",
+            trouble::Kind::Unschedulable => "no node takes it: Insufficient cpu",
+            trouble::Kind::Refused => "no pod is created: a policy refuses it",
+            trouble::Kind::QuotaExceeded => "no pod is created: exceeded quota",
+        };
+        Some(Trouble { kind, detail: detail.to_owned() })
+    }
+
+    /// The AnalysisRuns, each with its phase.
+    #[must_use]
+    pub fn runs(&self) -> Vec<String> {
+        self.runs.iter().map(|run| format!("{} {:?}", run.name, run.status.phase)).collect()
     }
 
     /// Every version of every route that a gateway may be serving now: the one it confirmed last, and the present one.

@@ -8,6 +8,7 @@ use super::fault::time;
 use super::script::Script;
 use crate::api::analysis::RunPhase;
 use crate::api::request::RolloutAction;
+use crate::rollout::trouble;
 
 fn number<N: std::str::FromStr>(text: &str) -> Result<N, String> {
     text.parse().map_err(|_| format!("'{text}' is not a number"))
@@ -45,10 +46,18 @@ impl Script {
                 let at = self.engine.now(&self.cluster);
                 self.cluster.verdict(phase, message, at);
             }
-            ("abort", "") => self.request(RolloutAction::Abort),
-            ("promote", "") => self.request(RolloutAction::Promote),
-            ("promote", "full") => self.request(RolloutAction::PromoteFull),
-            ("retry", "") => self.request(RolloutAction::Retry),
+            ("abort", "") => self.request(RolloutAction::Abort, None),
+            ("promote", "") => self.request(RolloutAction::Promote, None),
+            ("promote", "full") => self.request(RolloutAction::PromoteFull, None),
+            ("retry", "") => self.request(RolloutAction::Retry, None),
+            ("pause", "") => self.request(RolloutAction::Pause, None),
+            ("resume", "") => self.request(RolloutAction::Resume, None),
+            ("undo", "") => self.request(RolloutAction::Undo, None),
+            ("undo", revision) => {
+                let revision = number(revision)?;
+                self.request(RolloutAction::Undo, Some(revision));
+            }
+            ("runs", "") => self.print_runs(),
             ("replicas", count) => {
                 let count = number(count)?;
                 self.cluster.edit(|rollout| rollout.spec.replicas = count);
@@ -122,9 +131,15 @@ impl Script {
             ("budget", [pods]) => world.keep_ready = Some(number(pods)?),
             ("pods", ["well"]) => {
                 world.never_ready.clear();
+                world.trouble.clear();
                 world.at_most.clear();
             }
             ("pods", ["never", image]) => world.never_ready.push((*image).to_owned()),
+            ("pods", ["never", image, why]) => {
+                let why = trouble_named(why)?;
+                world.never_ready.push((*image).to_owned());
+                world.trouble.insert((*image).to_owned(), why);
+            }
             ("pods", [image, "at", "most", pods]) => {
                 let pods = number(pods)?;
                 world.at_most.insert((*image).to_owned(), pods);
@@ -179,6 +194,21 @@ impl Script {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+}
+
+fn trouble_named(name: &str) -> Result<trouble::Kind, String> {
+    match name {
+        "crash" => Ok(trouble::Kind::NotReady),
+        "starting" => Ok(trouble::Kind::Starting),
+        "unschedulable" => Ok(trouble::Kind::Unschedulable),
+        "quota" => Ok(trouble::Kind::QuotaExceeded),
+        "refused" => Ok(trouble::Kind::Refused),
+        "image" => Ok(trouble::Kind::ImagePull),
+        "lost" => Ok(trouble::Kind::NodeLost),
+        other => Err(format!(
+            "pods never ready for '{other}'; allowed are crash, starting, unschedulable, quota, refused, image, lost"
+        )),
     }
 }
 

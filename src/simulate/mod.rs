@@ -11,6 +11,7 @@
 //!    ├ apply     one effect, as the API server carries it out or refuses it
 //!    ├ pods      ReplicaSets and what their controller makes of them
 //!    └ people    what others do to the objects
+//! day ─────── scripts that fit any Rollout, for `kubectl tidegate simulate`
 //! ```
 //!
 //! A new effect is one arm in `apply`; a new observation one field in `cluster`; a new event one method in `people` and one
@@ -19,6 +20,7 @@
 mod apply;
 pub mod cluster;
 mod commands;
+pub mod day;
 pub mod engine;
 pub mod fault;
 mod people;

@@ -8,6 +8,7 @@ use crate::api::Time;
 use crate::api::analysis::RunPhase;
 use crate::api::names;
 use crate::api::rollout::Rollout;
+use crate::rollout::managers::Contender;
 
 impl Cluster {
     /// Somebody edits the Rollout's spec.
@@ -51,10 +52,12 @@ impl Cluster {
     }
 
     /// Somebody points a Service at the revision of an image, or at no revision.
-    pub fn edit_selector(&mut self, service: &str, image: Option<&str>) {
+    pub fn edit_selector(&mut self, name: &str, image: Option<&str>) {
         let hash = image.and_then(|image| self.sets.iter().find(|set| set.image == image)).map(|set| set.hash.clone());
         let (uptime, version) = (self.uptime, self.meddle());
-        if let Some(service) = self.services.get_mut(service) {
+        if let Some(service) = self.services.get_mut(name) {
+            let contender = Contender { manager: "helm".to_owned(), version: version.to_string() };
+            self.contenders.insert(format!("Service {name}"), contender);
             service.moved = Some((uptime, service.hash()));
             service.object["spec"]["selector"] = match hash {
                 Some(hash) => json!({"app": "web", names::POD_TEMPLATE_HASH: hash}),
@@ -108,6 +111,8 @@ impl Cluster {
             if route.object["spec"] != before {
                 let generation = route.object["metadata"]["generation"].as_i64().unwrap_or(1);
                 route.object["metadata"]["generation"] = json!(generation + 1);
+                let contender = Contender { manager: "kubectl-edit".to_owned(), version: (generation + 1).to_string() };
+                self.contenders.insert(format!("HTTPRoute {name}"), contender);
                 route.written = uptime;
             }
         }

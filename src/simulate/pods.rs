@@ -17,6 +17,8 @@ pub(super) struct Set {
     pub object: Value,
     pub hash: String,
     pub image: String,
+    /// The template as it was written.
+    pub written: Value,
     pub pods: Vec<Instance>,
     /// Pods that it ever had.
     born: u64,
@@ -35,7 +37,7 @@ pub(super) struct Instance {
 
 impl Set {
     pub(super) fn new(object: Value, hash: &str, image: &str) -> Self {
-        Self { object, hash: hash.to_owned(), image: image.to_owned(), pods: Vec::new(), born: 0 }
+        Self { object, hash: hash.to_owned(), image: image.to_owned(), written: Value::Null, pods: Vec::new(), born: 0 }
     }
 
     pub(super) fn name(&self) -> &str {

@@ -6,7 +6,8 @@
 //! wait 30s               # time passes, second by second; the engine looks when something changed, or when it asked to
 //! measure good           # the runs take a good measurement each second from now on; measure nothing
 //! verdict failed 31 of 412 requests failed
-//! abort | promote | promote full | retry
+//! abort | promote | promote full | retry | pause | resume | undo | undo 3
+//! runs                   # print the AnalysisRuns
 //! status                 # print the status as kubectl would show it
 //! roles                  # print how many pods carry which label `role`
 //!
@@ -19,7 +20,7 @@
 //! gateway silent | gateway 1s | gateway of web silent
 //! endpoints 2s                         # how long the endpoints of a Service take to follow its selector
 //! budget 3 | budget none               # a PodDisruptionBudget keeps so many pods ready
-//! pods 5s | pods never shop:3 | pods shop:3 at most 1 | pods well
+//! pods 5s | pods never shop:3 [crash|starting|unschedulable|quota|refused|image|lost] | pods shop:3 at most 1 | pods well
 //! clock +1h | clock -1y                # somebody sets the clock (units as in the API: s, m, h)
 //!
 //! crash before effect 7 [away 17s] | crash after effect 7 [away 17s]   # see fault.rs
@@ -99,13 +100,14 @@ impl Script {
         Ok(std::mem::take(&mut self.out))
     }
 
-    pub(super) fn request(&mut self, action: RolloutAction) {
+    pub(super) fn request(&mut self, action: RolloutAction, to_revision: Option<i64>) {
         self.requests += 1;
         let status = self.cluster.rollout.status.clone().unwrap_or_default();
         let revision = status.canary.as_ref().or(status.stable.as_ref()).map(|revision| revision.revision);
         let id = format!("request-{}", self.requests);
         let step = status.current_step_index;
-        self.cluster.edit(|rollout| rollout.spec.request = Some(RolloutRequest { id, action, revision, step }));
+        let request = RolloutRequest { id, action, revision, step, to_revision };
+        self.cluster.edit(|rollout| rollout.spec.request = Some(request));
     }
 
     pub(super) fn wait(&mut self, time: Duration) -> Result<(), String> {
@@ -174,6 +176,10 @@ impl Script {
 
     pub(super) fn print_roles(&mut self) {
         let _ = writeln!(self.out, "       {}", self.cluster.roles());
+    }
+
+    pub(super) fn print_runs(&mut self) {
+        let _ = writeln!(self.out, "       {}", self.cluster.runs().join(", "));
     }
 
     pub(super) fn print_status(&mut self) {

@@ -42,6 +42,10 @@ async fn each_command_is_one_guarded_write() {
         ("promote web --full", "promoteFull", r#"{"action":"promoteFull","id":"THE-ID","revision":4}"#),
         ("abort web", "abort", r#"{"action":"abort","id":"THE-ID","revision":4}"#),
         ("retry web", "retry", r#"{"action":"retry","id":"THE-ID","revision":4}"#),
+        ("pause web", "pause", r#"{"action":"pause","id":"THE-ID","revision":4}"#),
+        ("resume web", "resume", r#"{"action":"resume","id":"THE-ID","revision":4}"#),
+        ("undo web", "undo", r#"{"action":"undo","id":"THE-ID","revision":4}"#),
+        ("undo web --to-revision 2", "undo", r#"{"action":"undo","id":"THE-ID","revision":4,"toRevision":2}"#),
     ] {
         let seen = fixtures::waiting_for_person();
         let done = answered(seen.clone(), action, "Done", "as you wish");
@@ -49,7 +53,7 @@ async fn each_command_is_one_guarded_write() {
         let patch = write(&format!("[{},{first},{{\"op\":\"add\",\"path\":\"/spec/request\",\"value\":{body}}}]", test_uid()));
         assert_eq!(ran.asked, [WEB.to_owned(), patch, WEB.to_owned(), WEB.to_owned()], "{line}");
         assert_eq!(ran.result, Ok(Exit::Done), "{line}");
-        let verb = line.replace(" web", "");
+        let verb = line.replace(" web", "").replace(" --to-revision 2", "");
         assert_eq!(ran.out, format!("web: {verb} done: as you wish\n"));
     }
 }

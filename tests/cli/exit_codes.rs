@@ -42,6 +42,7 @@ fn status_by_state() {
         ("no values", fixtures::no_values(), Exit::TimedOut),
         ("waiting for a person", fixtures::waiting_for_person(), Exit::WaitsForPerson),
         ("inconclusive", fixtures::inconclusive(), Exit::WaitsForPerson),
+        ("paused by a person", fixtures::paused_by_user(), Exit::WaitsForPerson),
         ("failed", fixtures::failed(), Exit::Degraded),
         ("held", fixtures::held(), Exit::Degraded),
         ("invalid", fixtures::invalid(), Exit::Degraded),
@@ -127,6 +128,7 @@ fn the_process_ends_with_the_code() {
     for (args, code, part) in [
         (vec!["abort"], 2, "<NAME>"),
         (vec!["get", "pods"], 2, "possible values: rollout, application"),
+        (vec!["undo", "web", "--to-revision", "0"], 2, "0 is not in 1.."),
         (vec!["abort", "../web"], 2, "a name has 1 to 253 characters"),
         (vec!["status", "web", "-n", "a/b"], 2, "a name has 1 to 253 characters"),
         (vec!["status", "web", "--kubeconfig", "/does/not/exist"], 2, "hint: choose with --kubeconfig"),

@@ -110,6 +110,17 @@ pub fn waiting_for_person() -> Value {
     }))
 }
 
+pub fn paused_by_user() -> Value {
+    under_way(json!({
+        "phase": "Paused", "message": "step 2 of 4: a person paused it", "currentStepIndex": 1,
+        "waitingOn": {"reason": "UserPromotion", "since": at("10:20:00"), "detail": "kubectl tidegate resume goes on"},
+        "pauseConditions": [
+            {"reason": "CanaryPauseStep", "startTime": at("10:19:30")}, {"reason": "PausedByUser", "startTime": at("10:20:00")},
+        ],
+        "requests": [{"id": "a", "action": "pause", "outcome": "Done", "message": "nothing goes on until resume, and 10 % of the traffic stay on the canary", "at": at("10:20:00")}],
+    }))
+}
+
 pub fn inconclusive() -> Value {
     under_way(json!({
         "phase": "Paused", "message": "an analysis could not tell good from bad", "currentStepIndex": 2,

@@ -7,3 +7,4 @@ mod fixtures;
 mod generated;
 mod render;
 mod script;
+mod simulate;

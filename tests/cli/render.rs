@@ -29,6 +29,7 @@ fn states() -> Vec<(&'static str, Value)> {
         ("held", fixtures::held()),
         ("invalid", fixtures::invalid()),
         ("hostile", fixtures::hostile()),
+        ("paused_by_user", fixtures::paused_by_user()),
     ]
 }
 

@@ -14,14 +14,16 @@ use crate::support;
 
 /// A Rollout that uses every field of its spec but `request`, which nobody may set at creation.
 pub fn rollout() -> Value {
-    let analysis = json!({"templates": [{"templateName": "availability", "clusterScope": true}], "args": [{"name": "service", "value": "web"}]});
+    let analysis = json!({"templates": [{"templateName": "availability", "clusterScope": true}], "args": [{"name": "service", "value": "web"}], "dryRun": [{"metricName": "p9.*"}]});
     let mut background = analysis.clone();
     background["startingStep"] = json!(1);
     let metadata = json!({"labels": {"role": "canary"}, "annotations": {"note": "canary"}});
     json!({
         "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web"},
         "spec": {
-            "replicas": 4, "revisionHistoryLimit": 5, "minReadySeconds": 5, "restartAt": "2026-01-01T00:00:00Z",
+            "replicas": 4, "revisionHistoryLimit": 5, "minReadySeconds": 5, "restartAt": "2026-01-01T00:00:00Z", "paused": true,
+            "progressDeadlineSeconds": "10m", "progressDeadlineAbort": false, "rollbackWindow": {"revisions": 3},
+            "analysis": {"successfulRunHistoryLimit": 2, "unsuccessfulRunHistoryLimit": 3},
             "selector": {"matchLabels": {"app": "web"}},
             "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"fieldOfALaterVersion": true}},
             "strategy": {"canary": {
@@ -29,7 +31,7 @@ pub fn rollout() -> Value {
                 "trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}]}},
                 "steps": [{"setWeight": 10}, {"pause": {"duration": "1h30m"}}, {"pause": {}}, {"pause": {"duration": 90}}, {"analysis": analysis},
                     {"setCanaryScale": {"replicas": 1}}, {"setCanaryScale": {"weight": 25}}, {"setCanaryScale": {"matchTrafficWeight": true}}],
-                "analysis": background, "scaleDownDelaySeconds": 30, "abortScaleDownDelaySeconds": "0",
+                "analysis": background, "onFailure": "Pause", "scaleDownDelaySeconds": 30, "abortScaleDownDelaySeconds": "0",
                 "scaleDownDelayRevisionLimit": 1, "dynamicStableScale": true, "minPodsPerReplicaSet": 2, "maxUnavailable": "10%",
                 "canaryMetadata": metadata, "stableMetadata": metadata,
                 "antiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": {"weight": 50}},
@@ -67,7 +69,7 @@ fn run() -> Value {
         "apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisRun", "metadata": {"name": "web-4-1-step2"},
         "spec": {
             "subject": {"rollout": "web", "rolloutUid": "u1", "revision": 4, "attempt": 1, "step": 2},
-            "metrics": [metric()], "terminate": "superseded",
+            "metrics": [metric()], "dryRun": ["availability"], "terminate": "superseded",
         },
     })
 }
@@ -84,6 +86,7 @@ fn application() -> Value {
             "destination": {"namespace": "shop", "serviceAccountName": "deployer"},
             "syncPolicy": {"automated": {"prune": true}},
             "writeBack": {
+                "on": ["AnalysisFailed", "NotReady"],
                 "mode": "Push", "secretRef": {"name": "deploy-write"}, "includeQuery": true,
                 "author": {"name": "Tidegate", "email": "tidegate@example.com"},
             },
@@ -171,7 +174,11 @@ fn refused_rollouts() -> Vec<Refused> {
     let name =
         "a Rollout's name may have at most 52 characters, because its ReplicaSets and AnalysisRuns carry it in their names";
     let hash = "spec.selector.matchLabels must not name tidegate.dev/pod-template-hash; it is added for each revision";
+    let mut asking = rollout();
+    asking["spec"]["request"] = json!({});
+    let misplaced = json!({"id": "1", "action": "retry", "toRevision": 2});
     vec![
+        (asking, "/spec/request", misplaced, "spec.request", "spec.request.toRevision is for the action undo"),
         (rollout(), "/metadata/name", json!("a".repeat(53)), "", name),
         (
             rollout(),

@@ -470,3 +470,26 @@ proptest! {
         prop_assert!(wanted.contains(&status.phase), "{:?}, not {:?}", status, wanted);
     }
 }
+
+/// Protects: a metric in dry run is measured and shown, and neither fails, holds nor ends a run that has others; a run of
+/// nothing else ends when all of them did.
+#[test]
+fn a_dry_run_decides_nothing() {
+    let metric = |name: &str| json!({"name": name, "interval": "30s", "count": 2, "successCondition": "result[0] >= 0.99"});
+    let mut both = spec(json!([metric("good"), metric("tried")]));
+    both.dry_run = vec!["tried".to_owned()];
+    let mut status = AnalysisRunStatus::default();
+    let phases = [0, 30].map(|seconds| {
+        status = record(&both, &status, &[taken(0, seconds, value(1.0)), taken(1, seconds, value(0.1))], at(seconds + 1));
+        status.phase
+    });
+    assert_eq!(phases, [RunPhase::Running, RunPhase::Successful]);
+    assert_eq!(status.metric_results[1].phase, RunPhase::Failed);
+    assert!(!status.message.clone().unwrap_or_default().contains("tried"), "{:?}", status.message);
+
+    let mut only = rate(json!({"count": 2}));
+    only.dry_run = vec!["rate".to_owned()];
+    assert_eq!(after_all(&only, &[value(1.0)]).phase, RunPhase::Running);
+    assert_eq!(after_all(&only, &[value(1.0), value(1.0)]).phase, RunPhase::Successful);
+    assert_eq!(after_all(&only, &[value(0.1)]).phase, RunPhase::Successful);
+}

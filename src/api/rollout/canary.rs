@@ -47,6 +47,9 @@ pub struct Canary {
     /// Analysis in the background of the steps, until promotion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<BackgroundAnalysis>,
+    /// What a failed analysis, or pods that are not ready by the progress deadline, do to the canary. Default Abort.
+    #[serde(default, skip_serializing_if = "OnFailure::is_abort")]
+    pub on_failure: OnFailure,
     /// With `trafficRouting`: how long the old stable ReplicaSet is kept after a promotion. Default 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale_down_delay_seconds: Option<Duration>,
@@ -81,6 +84,32 @@ impl Canary {
     pub fn http_routes(&self) -> &[RouteRef] {
         self.traffic_routing.as_ref().map_or(&[], |routing| &routing.gateway_api.http_routes)
     }
+}
+
+/// What a failure does to the canary.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub enum OnFailure {
+    /// Traffic goes back to stable, and the content is held.
+    #[default]
+    Abort,
+    /// Nothing goes on, and the weight stays, until a person aborts or promotes.
+    Pause,
+}
+
+impl OnFailure {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    fn is_abort(&self) -> bool {
+        *self == Self::Abort
+    }
+}
+
+/// Metrics that are measured and shown, and decide nothing.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DryRun {
+    /// Regular expression over the metrics' names; it may match a part of a name. `.*` is every metric.
+    #[schemars(length(min = 1, max = 128))]
+    pub metric_name: String,
 }
 
 /// What splits the traffic between stable and canary.
@@ -197,6 +226,7 @@ pub struct Pause {
 
 /// An analysis as a step.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct StepAnalysis {
     /// The templates; their metrics are measured together.
     #[schemars(length(min = 1, max = 10))]
@@ -205,6 +235,10 @@ pub struct StepAnalysis {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub args: Vec<Argument>,
+    /// Metrics that decide nothing here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub dry_run: Vec<DryRun>,
 }
 
 /// An analysis in the background.
@@ -218,6 +252,10 @@ pub struct BackgroundAnalysis {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub args: Vec<Argument>,
+    /// Metrics that decide nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub dry_run: Vec<DryRun>,
     /// Index of the step at which it begins. Default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]

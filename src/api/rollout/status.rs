@@ -10,6 +10,8 @@ use crate::api::request::RequestAnswer;
 
 /// How many failed contents `status.holds` remembers, newest first.
 pub const KEPT_HOLDS: usize = 10;
+/// How many entries `status.contests` keeps.
+pub const KEPT_CONTESTS: usize = 5;
 /// How many entries `status.revisions` keeps, newest first.
 pub const KEPT_REVISIONS: usize = 10;
 
@@ -75,7 +77,7 @@ pub struct RolloutStatus {
     /// How often this revision was tried: 1, and one more for each `retry` or change of steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<i32>,
-    /// A person asked to skip the remaining steps of this attempt.
+    /// The remaining steps of this attempt are skipped: a person asked for it, or `rollbackWindow` allows it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub promote_full: bool,
     /// Set from the point of no return of a promotion until it is complete.
@@ -96,6 +98,18 @@ pub struct RolloutStatus {
     /// ReplicaSets that are scaled down when their delay has passed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scale_downs: Vec<ScaleDown>,
+    /// While the rollout waits for pods: when the newest of them became ready. The progress deadline counts from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// AnalysisRuns of this attempt whose verdict Failed a person passed over by `promote`, with `onFailure: Pause`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub overruled: Vec<String>,
+    /// An `undo` under way: what it writes into the spec.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undoing: Option<Undoing>,
+    /// What others reset lately, newest first, at most 5.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contests: Vec<Contest>,
     /// Conditions; see the reference for types and reasons.
     #[schemars(schema_with = "crate::api::schema::conditions")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -166,6 +180,7 @@ pub struct Weights {
 
 /// One revision of the pod template.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Revision {
     /// Identity in names and labels: the first characters of the digest.
     pub hash: String,
@@ -176,6 +191,9 @@ pub struct Revision {
     /// The Git commit that brought it, when it came from Git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// When its promotion was complete; none for one that was never promoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted_at: Option<Time>,
 }
 
 /// Why and since when the rollout pauses.
@@ -197,6 +215,10 @@ pub enum PauseReason {
     InconclusiveAnalysis,
     /// An analysis got no usable measurements.
     AnalysisError,
+    /// An analysis failed, with `onFailure: Pause`.
+    FailedAnalysis,
+    /// A person's `pause`.
+    PausedByUser,
 }
 
 /// The point of no return of a promotion was passed.
@@ -206,6 +228,57 @@ pub struct Promoting {
     pub hash: String,
     /// Since when.
     pub at: Time,
+}
+
+/// An object that somebody else keeps resetting.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Contest {
+    /// Kind and name.
+    pub object: String,
+    /// Field manager that reset it last.
+    pub manager: String,
+    /// How often, each time within ten minutes of the one before.
+    pub count: i32,
+    /// When it was reset first.
+    pub since: Time,
+    /// When it was reset last.
+    pub at: Time,
+    /// Generation or resourceVersion that the reset left.
+    pub version: String,
+}
+
+/// An `undo` under way.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Undoing {
+    /// Id of the request.
+    pub request: String,
+    /// The revision to go back to.
+    pub revision: i64,
+    /// Its hash.
+    pub hash: String,
+    /// Its digest.
+    pub digest: String,
+    /// Digest of the template that it replaces.
+    pub from: String,
+}
+
+/// How far the pods of a new revision are, while more of them are waited for.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// Since when there was none: the last pod became ready, or the waiting began.
+    pub since: Time,
+    /// The most pods that were ready at once.
+    pub ready: i32,
+    /// The most pods that were available at once.
+    pub available: i32,
+    /// How many are waited for.
+    pub wanted: i32,
+    /// Since when all of stable's pods are available; none while some are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_ready_since: Option<Time>,
 }
 
 /// Why a canary was stopped. What write-back acts upon.
@@ -252,6 +325,8 @@ pub struct Failure {
 pub enum FailureCause {
     /// Verdict Failed of an analysis.
     AnalysisFailed,
+    /// Its pods were started and were not ready by the progress deadline, while stable's were.
+    NotReady,
     /// A person's `abort`.
     AbortedByUser,
 }

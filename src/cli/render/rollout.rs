@@ -162,6 +162,7 @@ fn failure_facts(failure: &Failure, now: Timestamp) -> Facts {
     let verdict = failure.verdict.map_or_else(String::new, |verdict| format!(" (verdict {verdict:?})"));
     let cause = match failure.cause {
         FailureCause::AnalysisFailed => "an analysis failed",
+        FailureCause::NotReady => "its pods did not become ready",
         FailureCause::AbortedByUser => "a person aborted",
     };
     facts.add("Cause", format!("{cause}{verdict}, {} ago", since(&failure.at, now)));

@@ -255,7 +255,7 @@ async fn brakes(ctx: &Context, work: &mut Work, entry: &Entry<'_>, failure: &Fai
     let failures: Vec<FailedAt> = all
         .iter()
         .filter_map(|rollout| {
-            let failed = rollout.status.as_ref()?.failure.as_ref().filter(|f| f.cause == FailureCause::AnalysisFailed)?;
+            let failed = rollout.status.as_ref()?.failure.as_ref().filter(|f| f.cause != FailureCause::AbortedByUser)?;
             Some(FailedAt { rollout: key(rollout), at: failed.at.0 })
         })
         .collect();

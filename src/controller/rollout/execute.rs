@@ -75,6 +75,12 @@ impl Executor<'_> {
                 let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &replica_set_resource());
                 delete(&api, name, uid, Some(resource_version)).await
             }
+            Effect::RestoreTemplate { generation, template, .. } => {
+                let api: Api<Rollout> = Api::namespaced(self.client.clone(), namespace);
+                let patch = json!([test("/metadata/uid", json!(self.rollout.uid)), test("/metadata/generation", json!(generation)),
+                    {"op": "replace", "path": "/spec/template", "value": template}]);
+                patch_json(&api, &self.rollout.name, parse(patch)?, "write an earlier template into the Rollout").await
+            }
             Effect::CreateRun { name, spec } => {
                 let api: Api<AnalysisRun> = Api::namespaced(self.client.clone(), namespace);
                 let wanted = objects::analysis_run(self.rollout, name, spec);

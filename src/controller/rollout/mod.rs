@@ -205,6 +205,7 @@ fn describe(effect: &Effect) -> String {
         Effect::NumberReplicaSet { name, revision, .. } => format!("ReplicaSet {name}: revision {revision}"),
         Effect::ScaleReplicaSet { name, from, to, .. } => format!("ReplicaSet {name}: {from} -> {to} pods"),
         Effect::DeleteReplicaSet { name, .. } => format!("ReplicaSet {name}: deleted"),
+        Effect::RestoreTemplate { hash, .. } => format!("Rollout: template of {hash} written"),
         Effect::CreateRun { name, .. } => format!("AnalysisRun {name}: created"),
         Effect::TerminateRun { name, reason, .. } => format!("AnalysisRun {name}: ended, {reason}"),
         Effect::DeleteRun { name, .. } => format!("AnalysisRun {name}: deleted"),

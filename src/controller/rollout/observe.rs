@@ -14,11 +14,14 @@ use serde_json::Value;
 use crate::analysis::{Purpose, ResolveContext, Template, resolve};
 use crate::api::analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Metric};
 use crate::api::names;
+use crate::api::request::RolloutAction;
 use crate::controller::error::{Error, find, status_code, within};
 use crate::rollout::dress::Dress;
+use crate::rollout::managers::{self, Contender};
 use crate::rollout::objects;
 use crate::rollout::observed::{self, Observed, Run, TemplateCheck, Worn};
 use crate::rollout::spec::{Analysis, Step, ValidatedRollout};
+use crate::rollout::trouble::{self, Trouble};
 use crate::traffic::gateway::Gateway;
 
 /// HTTPRoute as Gateway API serves it.
@@ -46,7 +49,7 @@ pub async fn observe(client: &Client, rollout: &ValidatedRollout, now: jiff::Tim
 /// store itself may take a tenth of a second, as the API server first makes sure that it knows the newest.
 pub async fn glance(client: &Client, rollout: &ValidatedRollout, now: jiff::Timestamp) -> Result<Observed, Error> {
     let owned = ListParams::default().labels(&format!("{}={}", names::ROLLOUT, rollout.name));
-    let (sets, runs, hashes, (routes, gateways), stable, canary, (background, step_metrics)) = futures::try_join!(
+    let (raw_sets, runs, hashes, (routes, gateways), stable, canary, (background, step_metrics)) = futures::try_join!(
         list_sets(client, rollout, &owned),
         list_runs(client, rollout, &owned),
         pod_hashes(client, rollout),
@@ -55,7 +58,16 @@ pub async fn glance(client: &Client, rollout: &ValidatedRollout, now: jiff::Time
         get_service(client, rollout, &rollout.canary_service),
         get_metrics(client, rollout),
     )?;
+    let sets: Vec<observed::ReplicaSet> = raw_sets.iter().map(replica_set).collect();
     let pods = get_pods(client, rollout, &sets, now).await?;
+    let trouble = get_trouble(client, rollout, &raw_sets).await?;
+    let route_contenders = routes
+        .iter()
+        .filter_map(|(name, route)| Some((format!("HTTPRoute {name}"), managers::contender(route.as_ref()?, "rules")?)));
+    let services = [&stable, &canary].into_iter().flatten();
+    let service_contenders =
+        services.filter_map(|found| Some((format!("Service {}", found.service.name_any()), found.contender()?)));
+    let contenders = route_contenders.chain(service_contenders).collect();
     Ok(Observed {
         now,
         replica_sets: sets,
@@ -68,6 +80,9 @@ pub async fn glance(client: &Client, rollout: &ValidatedRollout, now: jiff::Time
         step_metrics,
         template: TemplateCheck::Accepted,
         pods,
+        contenders,
+        templates: templates(rollout, &raw_sets),
+        trouble,
     })
 }
 
@@ -75,11 +90,36 @@ fn is_owned(meta: &kube::core::ObjectMeta, uid: &str) -> bool {
     meta.owner_references.iter().flatten().any(|owner| owner.uid == uid && owner.controller == Some(true))
 }
 
-async fn list_sets(client: &Client, rollout: &ValidatedRollout, owned: &ListParams) -> Result<Vec<observed::ReplicaSet>, Error> {
+async fn list_sets(client: &Client, rollout: &ValidatedRollout, owned: &ListParams) -> Result<Vec<ReplicaSet>, Error> {
     let api: Api<ReplicaSet> = Api::namespaced(client.clone(), &rollout.namespace);
     let list = within("list ReplicaSets", api.list(owned)).await?;
-    let own = list.items.into_iter().filter(|set| is_owned(&set.metadata, &rollout.uid));
-    Ok(own.map(|set| replica_set(&set)).collect())
+    Ok(list.items.into_iter().filter(|set| is_owned(&set.metadata, &rollout.uid)).collect())
+}
+
+/// Templates as they were written, while a person asks to go back to one.
+fn templates(rollout: &ValidatedRollout, sets: &[ReplicaSet]) -> BTreeMap<String, Value> {
+    let asked = rollout.request.as_ref().filter(|request| request.action == RolloutAction::Undo);
+    let answered = asked.is_none_or(|request| rollout.status.requests.iter().any(|answer| answer.id == request.id));
+    let written = |set: &ReplicaSet| {
+        let hash = set.labels().get(names::POD_TEMPLATE_HASH)?;
+        Some((hash.clone(), objects::written_template(set.annotations().get(names::TEMPLATE)?, hash)?))
+    };
+    sets.iter().filter(|_| !answered).filter_map(written).collect()
+}
+
+/// Why pods of a new revision are not ready. Its pods are read whole only while some of them are not.
+async fn get_trouble(client: &Client, rollout: &ValidatedRollout, sets: &[ReplicaSet]) -> Result<Option<Trouble>, Error> {
+    let status = &rollout.status;
+    let settled = status.stable.as_ref().is_some_and(|stable| stable.digest == rollout.digest)
+        || status.holds.iter().any(|hold| hold.digest == rollout.digest);
+    let target = sets.iter().find(|set| set.labels().get(names::POD_TEMPLATE_HASH) == Some(&rollout.hash));
+    let short = target.map(replica_set).is_some_and(|set| set.available < set.wanted);
+    let Some(target) = target.filter(|_| short && !settled) else { return Ok(None) };
+    let api: Api<Pod> = Api::namespaced(client.clone(), &rollout.namespace);
+    let params = ListParams::default().labels(&format!("{}={}", names::POD_TEMPLATE_HASH, rollout.hash));
+    let pods = within("list pods", api.list(&params)).await?;
+    let uid = target.uid().unwrap_or_default();
+    Ok(trouble::of(target, pods.items.iter().filter(|pod| is_owned(&pod.metadata, &uid))))
 }
 
 fn replica_set(set: &ReplicaSet) -> observed::ReplicaSet {
@@ -177,6 +217,7 @@ async fn list_runs(client: &Client, rollout: &ValidatedRollout, owned: &ListPara
             uid: run.uid().unwrap_or_default(),
             created: run.creation_timestamp().map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0),
             subject,
+            dry_run: run.spec.dry_run,
             terminating: run.spec.terminate.is_some(),
             status: run.status.unwrap_or_default(),
         }
@@ -201,6 +242,11 @@ struct FoundService {
 }
 
 impl FoundService {
+    fn contender(&self) -> Option<Contender> {
+        let metadata = serde_json::to_value(&self.service.metadata).unwrap_or_default();
+        managers::contender(&serde_json::json!({"metadata": metadata}), "selector")
+    }
+
     fn with(self, hashes: &BTreeMap<String, String>) -> observed::Service {
         let uid = self.service.uid().unwrap_or_default();
         let name = self.service.name_any();

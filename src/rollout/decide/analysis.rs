@@ -3,14 +3,12 @@
 //! A verdict is what stands in `AnalysisRun.status`, and nothing else: so a crash after the traffic moved cannot
 //! forget why it moved.
 
-use super::{Draft, Effect, Found, PauseReason, Situation};
+use super::{Draft, Effect, Found, PauseReason, Situation, pause};
 use crate::api::analysis::{AnalysisRunSpec, MeasuredPhase, Metric, RunPhase, Subject};
 use crate::api::condition::rollout as reasons;
 use crate::api::rollout::{FailureCause, RolloutPhase, WaitingReason};
 use crate::rollout::observed::Run;
-
-/// How many completed runs of earlier attempts are kept.
-const KEPT_RUNS: usize = 10;
+use crate::rollout::spec::Step;
 
 fn subject(draft: &Draft<'_>, step: Option<usize>) -> Subject {
     Subject {
@@ -44,16 +42,20 @@ fn is_current(draft: &Draft<'_>, run: &Run) -> bool {
         && run.subject.attempt == draft.attempt()
 }
 
+/// The first run of this revision and attempt with the verdict Failed that no person passed over.
+pub(super) fn failed<'a>(draft: &Draft<'a>) -> Option<&'a Run> {
+    let failed = |run: &&Run| is_current(draft, run) && run.is_complete() && run.phase() == RunPhase::Failed;
+    draft.seen.runs.iter().filter(failed).find(|run| !draft.status.overruled.contains(&run.name))
+}
+
 /// Stops the canary when a run of this revision and attempt has the verdict Failed.
 pub(super) fn act_on_verdicts(draft: &mut Draft<'_>) {
-    if draft.situation() != Situation::Canary {
+    if draft.situation() != Situation::Canary || draft.spec.life.pauses_on_failure {
         return;
     }
-    let failed =
-        draft.seen.runs.iter().find(|run| is_current(draft, run) && run.is_complete() && run.phase() == RunPhase::Failed);
-    let Some(run) = failed else { return };
-    let metric =
-        run.status.metric_results.iter().find(|metric| metric.phase == RunPhase::Failed).map(|metric| metric.name.clone());
+    let Some(run) = failed(draft) else { return };
+    let deciding = run.status.metric_results.iter().filter(|metric| !run.dry_run.contains(&metric.name));
+    let metric = deciding.into_iter().find(|metric| metric.phase == RunPhase::Failed).map(|metric| metric.name.clone());
     let found = Found {
         evidence: run.status.message.clone().unwrap_or_else(|| "the analysis failed".to_owned()),
         verdict: Some(MeasuredPhase::Failed),
@@ -72,7 +74,13 @@ fn create(draft: &mut Draft<'_>, step: Option<usize>, metrics: Vec<Metric>) {
         draft.wait(WaitingReason::Analysis, format!("AnalysisRun {name} is another's, and takes the name; it must go first"));
         return;
     }
-    let spec = AnalysisRunSpec { subject: subject(draft, step), metrics, terminate: None };
+    let analysis = match step.map(|index| draft.spec.steps.get(index)) {
+        Some(Some(Step::Analysis(analysis))) => Some(analysis),
+        _ => draft.spec.background.as_ref().map(|background| &background.analysis),
+    };
+    let names = metrics.iter().map(|metric| metric.name.clone());
+    let dry_run = analysis.map(|analysis| names.filter(|name| analysis.is_dry(name)).collect()).unwrap_or_default();
+    let spec = AnalysisRunSpec { subject: subject(draft, step), metrics, dry_run, terminate: None };
     draft.raise.push(Effect::CreateRun { name, spec: Box::new(spec) });
 }
 
@@ -93,6 +101,7 @@ pub(super) fn step(draft: &mut Draft<'_>, index: usize) -> bool {
         RunPhase::Successful if run.is_complete() => return true,
         RunPhase::Inconclusive if run.is_complete() => inconclusive(draft, &said),
         RunPhase::Error => no_data(draft, &said),
+        RunPhase::Failed if run.is_complete() => pause::on_failure(draft, run),
         RunPhase::Cancelled => {
             draft.wait(WaitingReason::UserPromotion, format!("AnalysisRun {} was cancelled; promote, abort or retry", run.name));
         }
@@ -134,6 +143,10 @@ pub(super) fn background(draft: &mut Draft<'_>, index: usize, weight: i32) -> bo
             draft.wait(WaitingReason::UserPromotion, detail);
             false
         }
+        RunPhase::Failed if run.is_complete() => {
+            pause::on_failure(draft, run);
+            false
+        }
         RunPhase::Pending | RunPhase::Running | RunPhase::Failed => evidence(draft, run, weight),
     }
 }
@@ -149,7 +162,10 @@ fn evidence(draft: &mut Draft<'_>, run: &Run, weight: i32) -> bool {
         })
     };
     let lacking = match &draft.seen.background {
-        Some(Ok(metrics)) => metrics.iter().map(|metric| metric.name.as_str()).filter(|name| !usable(name)).collect::<Vec<_>>(),
+        Some(Ok(metrics)) => {
+            let names = metrics.iter().map(|metric| metric.name.as_str());
+            names.filter(|name| !run.dry_run.iter().any(|dry| dry == name) && !usable(name)).collect::<Vec<_>>()
+        }
         _ => vec!["every metric"],
     };
     if lacking.is_empty() {
@@ -197,7 +213,10 @@ pub(super) fn tidy(draft: &mut Draft<'_>) {
         }
     }
     old.sort_by_key(|run| std::cmp::Reverse(run.created));
-    for run in old.into_iter().skip(KEPT_RUNS) {
+    let (good, bad): (Vec<&Run>, Vec<&Run>) =
+        old.into_iter().partition(|run| matches!(run.phase(), RunPhase::Successful | RunPhase::Cancelled));
+    let (kept_good, kept_bad) = draft.spec.life.kept_runs;
+    for run in good.into_iter().skip(kept_good).chain(bad.into_iter().skip(kept_bad)) {
         draft.raise.push(Effect::DeleteRun { name: run.name.clone(), uid: run.uid.clone() });
     }
 }

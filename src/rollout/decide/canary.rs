@@ -1,6 +1,7 @@
 //! The steps, and the ways back to stable.
 
-use super::{Draft, PauseReason, after, analysis, promote, ratio, scale, weight};
+use super::{Draft, PauseReason, after, analysis, pause, promote, ratio, scale, weight};
+use crate::api::analysis::Metric;
 use crate::api::condition::rollout as reasons;
 use crate::api::rollout::{RolloutPhase, WaitingReason};
 use crate::rollout::observed::TemplateCheck;
@@ -22,7 +23,12 @@ pub(super) fn advance(draft: &mut Draft<'_>) {
         return;
     }
     scale::keep_stable(draft);
-    if !superseded_is_off(draft) {
+    let alone = superseded_is_off(draft);
+    if let Some(paused) = pause::by_person(draft) {
+        pause::hold(draft, alone, paused);
+        return;
+    }
+    if !alone || pause::held_by_failure(draft, alone) {
         return;
     }
     let steps = draft.spec.steps.len();
@@ -42,8 +48,9 @@ pub(super) fn advance(draft: &mut Draft<'_>) {
 pub(super) fn pass(draft: &mut Draft<'_>) {
     let next = draft.step_index() + 1;
     draft.status.current_step_index = i32::try_from(next).ok();
-    draft.status.pause_conditions.clear();
+    draft.end_pauses();
     draft.waiting = None;
+    draft.short_of = None;
 }
 
 fn describe_step(draft: &mut Draft<'_>, index: usize) {
@@ -65,7 +72,7 @@ fn step(draft: &mut Draft<'_>, index: usize) -> Gate {
     let open = match draft.spec.steps[index].clone() {
         Step::SetWeight(_) => true,
         Step::SetCanaryScale(_) => scale::canary_has(draft, draft.spec.canary_pods_at(index)),
-        Step::Pause(length) => pause(draft, length),
+        Step::Pause(length) => pause_step(draft, length),
         Step::Analysis(_) => analysis::step(draft, index),
     };
     // The evidence is asked for also while the step itself still waits, so that its run begins in time.
@@ -73,7 +80,7 @@ fn step(draft: &mut Draft<'_>, index: usize) -> Gate {
     if open && evidence { Gate::Passed } else { Gate::Waits }
 }
 
-fn pause(draft: &mut Draft<'_>, length: Option<std::time::Duration>) -> bool {
+fn pause_step(draft: &mut Draft<'_>, length: Option<std::time::Duration>) -> bool {
     let since = draft.pause_since(PauseReason::CanaryPauseStep);
     let place = draft.message.clone();
     let Some(length) = length else {
@@ -124,7 +131,17 @@ fn spec_can_run(draft: &Draft<'_>) -> Result<(), String> {
     {
         return Err(format!("spec.strategy.canary.analysis: {why}"));
     }
+    if let (Some(Ok(metrics)), Some(background)) = (&draft.seen.background, &draft.spec.background)
+        && let Some(pattern) = background.analysis.idle_pattern(metrics)
+    {
+        return Err(idle_pattern("spec.strategy.canary.analysis", pattern, metrics));
+    }
     for (index, metrics) in &draft.seen.step_metrics {
+        if let (Ok(metrics), Some(Step::Analysis(analysis))) = (metrics, draft.spec.steps.get(*index))
+            && let Some(pattern) = analysis.idle_pattern(metrics)
+        {
+            return Err(idle_pattern(&format!("spec.strategy.canary.steps[{index}].analysis"), pattern, metrics));
+        }
         if let Err(why) = metrics
             && *index >= draft.step_index()
             && !analysis::has_begun(draft, Some(*index))
@@ -133,6 +150,11 @@ fn spec_can_run(draft: &Draft<'_>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn idle_pattern(field: &str, pattern: &str, metrics: &[Metric]) -> String {
+    let names: Vec<&str> = metrics.iter().map(|metric| metric.name.as_str()).collect();
+    format!("{field}.dryRun: '{pattern}' matches no metric; the metrics are {}", names.join(", "))
 }
 
 /// The spec is impossible: nothing goes on. Stable serves; a canary that this one supersedes goes back.
@@ -216,6 +238,9 @@ fn why_stopped(draft: &Draft<'_>) -> (&'static str, String) {
     match hold.map(|hold| hold.reason) {
         Some(FailureCause::AbortedByUser) => {
             (reasons::ABORTED_BY_USER, format!("revision {}{commit} was aborted: {evidence}", draft.spec.hash))
+        }
+        Some(FailureCause::NotReady) => {
+            (reasons::NOT_READY, format!("revision {}{commit} was stopped: {evidence}", draft.spec.hash))
         }
         _ => (reasons::ANALYSIS_FAILED, format!("revision {}{commit} was stopped: {evidence}", draft.spec.hash)),
     }

@@ -1,18 +1,23 @@
 //! What to do next, from what is seen and what is recorded.
 //!
-//! One file per concern: `request` (commands), `canary` (the steps), `analysis` (runs and evidence), `weight` (traffic up
-//! and down), `promote` (first deployment and promotion), `scale` (ReplicaSets beside a router), `ratio` (without one), `wear` (metadata
-//! by role), `restart` (evictions), `autoscale` (what an HPA sees), `report` (status in words).
+//! One file per concern: `request` and `undo` (commands), `pause` (a person's, and a failure's), `canary` (the steps),
+//! `analysis` (runs and evidence), `weight` (traffic up and down), `deadline` (pods that do not come), `promote` (first
+//! deployment and promotion), `scale` (ReplicaSets beside a router), `ratio` (without one), `wear` (metadata by role), `restart`
+//! (evictions), `autoscale` (what an HPA sees), `contest` (who resets what), `report` (status in words).
 
 mod analysis;
 mod autoscale;
 mod canary;
+mod contest;
+mod deadline;
+mod pause;
 mod promote;
 mod ratio;
 pub mod report;
 mod request;
 mod restart;
 mod scale;
+mod undo;
 mod wear;
 mod weight;
 
@@ -43,17 +48,23 @@ pub struct Decision {
 pub fn decide(spec: &ValidatedRollout, seen: &Observed) -> Decision {
     let mut draft = Draft::new(spec, seen);
     weight::observe(&mut draft);
+    contest::observe(&mut draft);
     draft.begin_revision();
     request::answer(&mut draft);
     analysis::act_on_verdicts(&mut draft);
+    deadline::act(&mut draft);
     draft.begin_revision();
     match draft.situation() {
         Situation::Promoting => promote::finish(&mut draft),
-        Situation::First => promote::first(&mut draft),
+        Situation::First => match pause::by_person(&draft) {
+            Some(paused) => pause::first(&mut draft, paused),
+            None => promote::first(&mut draft),
+        },
         Situation::AtStable => canary::return_to_stable(&mut draft),
         Situation::Stopped => canary::stopped(&mut draft),
         Situation::Canary => canary::advance(&mut draft),
     }
+    deadline::finish(&mut draft);
     promote::keep_stable_service(&mut draft);
     ratio::carry_out(&mut draft);
     analysis::tidy(&mut draft);
@@ -62,6 +73,7 @@ pub fn decide(spec: &ValidatedRollout, seen: &Observed) -> Decision {
     restart::act(&mut draft);
     autoscale::record(&mut draft);
     report::finish(&mut draft);
+    contest::finish(&mut draft);
     draft.into_decision()
 }
 
@@ -102,6 +114,8 @@ struct Draft<'a> {
     reason: &'static str,
     message: String,
     waiting: Option<(WaitingReason, String)>,
+    /// How many pods of the spec's revision are waited for, when fewer are there.
+    short_of: Option<i32>,
     requeue_at: Option<Timestamp>,
 }
 
@@ -121,6 +135,7 @@ impl<'a> Draft<'a> {
             reason: "",
             message: String::new(),
             waiting: None,
+            short_of: None,
             requeue_at: None,
         }
     }
@@ -175,9 +190,10 @@ impl<'a> Draft<'a> {
                 revision: self.next_revision(),
                 digest: spec.digest.clone(),
                 commit: spec.commit.clone(),
+                promoted_at: None,
             };
             self.status.revisions.insert(0, revision.clone());
-            self.status.revisions.truncate(KEPT_REVISIONS);
+            self.forget_revisions();
             self.status.canary = Some(revision);
             self.status.failure = None;
             self.restart(1);
@@ -187,6 +203,20 @@ impl<'a> Draft<'a> {
             // Sync may write the commit a moment after the template.
             self.record_commit();
         }
+    }
+
+    /// Drops the oldest revisions, but neither of the two that were promoted last: to those people go back.
+    fn forget_revisions(&mut self) {
+        let mut promoted = 0;
+        let mut place = 0;
+        self.status.revisions.retain(|revision| {
+            let kept = revision.promoted_at.is_some() && {
+                promoted += 1;
+                promoted <= 2
+            };
+            place += 1;
+            kept || place <= KEPT_REVISIONS
+        });
     }
 
     fn record_commit(&mut self) {
@@ -204,10 +234,31 @@ impl<'a> Draft<'a> {
         self.status.current_step_index = Some(0);
         self.status.step_count = i32::try_from(self.spec.steps.len()).ok();
         self.status.steps_digest = Some(self.spec.steps_digest.clone());
-        self.status.pause_conditions.clear();
+        self.end_pauses();
         self.status.abort = false;
         self.status.aborted_at = None;
         self.status.promote_full = false;
+        self.status.progress = None;
+        self.status.overruled.clear();
+        if self.is_rollback() {
+            self.status.promote_full = true;
+            self.status.current_step_index = self.status.step_count;
+        }
+    }
+
+    /// Was this content promoted a little while ago, as `rollbackWindow` has it? Only its first attempt goes without steps.
+    fn is_rollback(&self) -> bool {
+        let Some(stable) = &self.status.stable else { return false };
+        let mut promoted: Vec<&Revision> = self.status.revisions.iter().filter(|r| r.promoted_at.is_some()).collect();
+        promoted.sort_by_key(|revision| std::cmp::Reverse(revision.promoted_at.as_ref().map(|at| at.0)));
+        let mut digests: Vec<&str> = promoted.iter().map(|r| r.digest.as_str()).filter(|d| *d != stable.digest).collect();
+        digests.dedup();
+        self.attempt() == 1 && digests.into_iter().take(self.spec.life.rollback_window).any(|d| d == self.spec.digest)
+    }
+
+    /// Every pause ends but a person's: that one outlasts steps and revisions, until `resume`.
+    fn end_pauses(&mut self) {
+        self.status.pause_conditions.retain(|pause| pause.reason == PauseReason::PausedByUser);
     }
 
     /// Nothing is under way any more: all steps count as passed, and nothing of the attempt is left.
@@ -217,6 +268,8 @@ impl<'a> Draft<'a> {
         self.status.aborted_at = None;
         self.status.promote_full = false;
         self.status.pause_conditions.clear();
+        self.status.progress = None;
+        self.status.overruled.clear();
         self.status.step_count = i32::try_from(self.spec.steps.len()).ok();
         self.status.current_step_index = self.status.step_count;
         self.status.steps_digest = None;
@@ -235,6 +288,7 @@ impl<'a> Draft<'a> {
         self.status.abort = true;
         self.status.aborted_at = Some(self.now());
         self.status.pause_conditions.clear();
+        self.status.progress = None;
         self.status.promote_full = false;
         self.status.holds.retain(|hold| hold.digest != self.spec.digest);
         let hold = Hold {
@@ -269,6 +323,12 @@ impl<'a> Draft<'a> {
         self.waiting = Some((reason, detail.into()));
     }
 
+    /// Waits for pods of the spec's revision: on the clock of the progress deadline.
+    fn wait_for_pods(&mut self, wanted: i32, detail: impl Into<String>) {
+        self.short_of = Some(wanted);
+        self.wait(WaitingReason::PodsReady, detail);
+    }
+
     fn say(&mut self, phase: RolloutPhase, reason: &'static str, message: impl Into<String>) {
         self.phase = phase;
         self.reason = reason;
@@ -293,7 +353,12 @@ impl<'a> Draft<'a> {
         self.status.pause_conditions.retain(|pause| pause.reason != reason);
     }
 
-    fn into_decision(self) -> Decision {
+    fn into_decision(mut self) -> Decision {
+        // A spec that is about to become another one is not pursued.
+        if self.raise.iter().any(|effect| matches!(effect, Effect::RestoreTemplate { .. })) {
+            self.canary_pods.clear();
+            self.raise.retain(|effect| matches!(effect, Effect::RestoreTemplate { .. }));
+        }
         let mut effects = self.lower;
         if self.status != self.spec.status {
             effects.push(Effect::RecordStatus);

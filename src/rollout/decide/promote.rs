@@ -20,7 +20,7 @@ pub(super) fn first(draft: &mut Draft<'_>) {
     if available.is_none_or(|available| available < replicas) {
         let detail = format!("{} of {replicas} pods are available", available.unwrap_or(0));
         draft.say(RolloutPhase::Progressing, reasons::PODS_STARTING, format!("first deployment: {detail}"));
-        draft.wait(WaitingReason::PodsReady, detail);
+        draft.wait_for_pods(replicas, detail);
         return;
     }
     if weight::service_missing(draft) {
@@ -42,7 +42,8 @@ pub(super) fn first(draft: &mut Draft<'_>) {
 /// After the last step: all pods, all traffic, then the point of no return.
 pub(super) fn last_step(draft: &mut Draft<'_>) {
     let hash = draft.spec.hash.clone();
-    draft.say(RolloutPhase::Progressing, reasons::PROMOTING, "all steps passed; the new revision takes all traffic");
+    let passed = if draft.is_rollback() { "it was stable a little while ago (rollbackWindow)" } else { "all steps passed" };
+    draft.say(RolloutPhase::Progressing, reasons::PROMOTING, format!("{passed}; the new revision takes all traffic"));
     let wanted = draft.spec.weight_at(draft.spec.steps.len());
     if draft.spec.routed && !has_all_pods(draft, &hash, wanted) {
         return;
@@ -66,11 +67,12 @@ fn has_all_pods(draft: &mut Draft<'_>, hash: &str, wanted: i32) -> bool {
     if available >= replicas {
         return true;
     }
-    draft.wait(WaitingReason::PodsReady, format!("{available} of {replicas} canary pods are available"));
+    draft.wait_for_pods(replicas, format!("{available} of {replicas} canary pods are available"));
     let waiting = draft.waiting.clone();
     let held = if draft.seen.ready(hash) == 0 { 0 } else { draft.weight.unwrap_or(0).min(wanted) };
     weight::ensure(draft, held);
     draft.waiting = waiting;
+    draft.short_of = Some(replicas);
     false
 }
 
@@ -138,7 +140,11 @@ fn serves(draft: &mut Draft<'_>, hash: &str) -> bool {
 
 /// The record: this revision is stable from now on. The old one's pods go after their delay.
 fn become_stable(draft: &mut Draft<'_>, old: Option<String>) {
-    let Some(revision) = draft.status.canary.take() else { return };
+    let Some(mut revision) = draft.status.canary.take() else { return };
+    revision.promoted_at = Some(draft.now());
+    for known in draft.status.revisions.iter_mut().filter(|known| known.revision == revision.revision) {
+        known.promoted_at.clone_from(&revision.promoted_at);
+    }
     draft.say(RolloutPhase::Healthy, reasons::HEALTHY, format!("revision {} is stable", revision.hash));
     draft.status.stable = Some(revision);
     draft.status.promoting = None;

@@ -91,7 +91,8 @@ pub(super) fn ensure(draft: &mut Draft<'_>, weight: i32) -> bool {
     let ((canary_size, canary), (stable_size, up)) = (size(&hash), size(&stable));
     let served = wanted.canary == 0 || draft.seen.ready(&hash) == 0 || point_canary_service(draft, &hash);
     if canary < wanted.canary {
-        draft.wait(WaitingReason::PodsReady, format!("{canary} of {} canary pods are available for {weight} %", wanted.canary));
+        let detail = format!("{canary} of {} canary pods are available for {weight} %", wanted.canary);
+        draft.wait_for_pods(wanted.canary, detail);
     } else if up < wanted.stable {
         draft.wait(WaitingReason::StableReady, format!("{up} of {} stable pods are available for {weight} %", wanted.stable));
     } else if canary_size != wanted.canary || stable_size != wanted.stable || superseded(draft) > 0 {
@@ -143,7 +144,7 @@ pub(super) fn only(draft: &mut Draft<'_>, hash: &str) -> bool {
     true
 }
 
-/// The spec is impossible: nothing comes up but stable, and what was superseded goes.
+/// The spec is impossible, or somebody paused: nothing comes up but stable, and what was superseded goes.
 pub(super) fn refuse(draft: &mut Draft<'_>) {
     let Some(stable) = draft.stable_hash() else { return };
     let canary = draft.seen.replica_set(&draft.spec.hash).map_or(0, |set| set.wanted);

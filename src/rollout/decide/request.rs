@@ -1,20 +1,31 @@
 //! Commands: each is carried out once, or visibly refused.
 
-use super::{Draft, Found, Situation, canary};
+use super::{Draft, Found, PauseReason, Situation, analysis, canary, pause, undo};
 use crate::api::request::{KEPT_ANSWERS, Outcome, RequestAnswer, RolloutAction, RolloutRequest};
 use crate::api::rollout::FailureCause;
 
+/// What a command cannot end.
+const ELSEWHERE: &str = "spec.paused is set; unset it where the spec comes from";
+
 /// Answers `spec.request` unless it was answered before.
 pub(super) fn answer(draft: &mut Draft<'_>) {
-    let Some(request) = draft.spec.request.clone() else { return };
+    let Some(request) = draft.spec.request.clone() else {
+        draft.status.undoing = None;
+        return;
+    };
     if draft.status.requests.iter().any(|answer| answer.id == request.id) {
         return;
     }
-    let (outcome, message) = match superseded(draft, &request) {
+    if draft.status.undoing.as_ref().is_some_and(|undoing| undoing.request != request.id) {
+        draft.status.undoing = None;
+    }
+    let under_way = draft.status.undoing.is_some();
+    let (outcome, message) = match superseded(draft, &request).filter(|_| !under_way) {
         Some(why) => (Outcome::Superseded, why),
         None => match carry_out(draft, &request) {
-            Ok(done) => (Outcome::Done, done),
-            Err(why) => (Outcome::Refused, why),
+            Some(Ok(done)) => (Outcome::Done, done),
+            Some(Err(why)) => (Outcome::Refused, why),
+            None => return,
         },
     };
     let answer = RequestAnswer { id: request.id, action: request.action, outcome, message, at: draft.now() };
@@ -39,12 +50,46 @@ fn superseded(draft: &Draft<'_>, request: &RolloutRequest) -> Option<String> {
     None
 }
 
-fn carry_out(draft: &mut Draft<'_>, request: &RolloutRequest) -> Result<String, String> {
-    match request.action {
+/// None: it takes another look.
+fn carry_out(draft: &mut Draft<'_>, request: &RolloutRequest) -> Option<Result<String, String>> {
+    Some(match request.action {
         RolloutAction::Promote => promote(draft),
         RolloutAction::PromoteFull => promote_full(draft),
         RolloutAction::Abort => abort(draft),
         RolloutAction::Retry => retry(draft),
+        RolloutAction::Pause => pause(draft),
+        RolloutAction::Resume => resume(draft),
+        RolloutAction::Undo => return undo::carry_out(draft, request),
+    })
+}
+
+fn pause(draft: &mut Draft<'_>) -> Result<String, String> {
+    match draft.situation() {
+        Situation::Canary if pause::is_commanded(draft) => Ok("it is paused already".to_owned()),
+        Situation::Canary => {
+            draft.pause_since(PauseReason::PausedByUser);
+            let weight =
+                draft.weight.map_or_else(String::new, |weight| format!(", and {weight} % of the traffic stay on the canary"));
+            Ok(format!("nothing goes on until resume{weight}"))
+        }
+        Situation::First => Err("the first deployment has no steps to pause".to_owned()),
+        Situation::AtStable => Err("nothing is under way; spec.paused keeps the next revision from starting".to_owned()),
+        Situation::Stopped => Err("this revision was stopped and is held; it does not go on by itself".to_owned()),
+        Situation::Promoting => Err("promotion under way, past the point of no return".to_owned()),
+    }
+}
+
+fn resume(draft: &mut Draft<'_>) -> Result<String, String> {
+    let commanded = pause::is_commanded(draft);
+    draft.unpause(PauseReason::PausedByUser);
+    match (commanded, draft.spec.life.paused) {
+        (true, false) => Ok("it goes on where it was paused".to_owned()),
+        (true, true) => Ok(format!("the pause of a person is over, and {ELSEWHERE}")),
+        (false, true) => Err(ELSEWHERE.to_owned()),
+        (false, false) if draft.situation() == Situation::Canary => {
+            Err("no person paused it; promote passes a step that waits".to_owned())
+        }
+        (false, false) => Err("nothing is paused".to_owned()),
     }
 }
 
@@ -62,7 +107,19 @@ fn promote(draft: &mut Draft<'_>) -> Result<String, String> {
     if let Some(why) = nothing_to_promote(draft) {
         return Err(why);
     }
+    if draft.spec.life.paused {
+        return Err(ELSEWHERE.to_owned());
+    }
     let index = draft.step_index();
+    if pause::is_commanded(draft) {
+        draft.unpause(PauseReason::PausedByUser);
+        return Ok("the pause of a person is over; the step goes on".to_owned());
+    }
+    if draft.spec.life.pauses_on_failure
+        && let Some(run) = analysis::failed(draft)
+    {
+        draft.status.overruled.push(run.name.clone());
+    }
     if index >= draft.spec.steps.len() {
         draft.status.promote_full = true;
         return Ok("the last gate is passed without waiting for evidence".to_owned());
@@ -74,6 +131,9 @@ fn promote(draft: &mut Draft<'_>) -> Result<String, String> {
 fn promote_full(draft: &mut Draft<'_>) -> Result<String, String> {
     if let Some(why) = nothing_to_promote(draft) {
         return Err(why);
+    }
+    if draft.spec.life.paused {
+        return Err(ELSEWHERE.to_owned());
     }
     draft.status.promote_full = true;
     draft.status.current_step_index = i32::try_from(draft.spec.steps.len()).ok();

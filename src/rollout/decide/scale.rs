@@ -113,7 +113,7 @@ pub(super) fn canary_has(draft: &mut Draft<'_>, wanted: i32) -> bool {
     if available >= wanted {
         return true;
     }
-    draft.wait(WaitingReason::PodsReady, format!("{available} of {wanted} canary pods are available"));
+    draft.wait_for_pods(wanted, format!("{available} of {wanted} canary pods are available"));
     false
 }
 

@@ -140,13 +140,13 @@ pub(super) fn ensure(draft: &mut Draft<'_>, wanted: i32) -> bool {
     let hash = draft.spec.hash.clone();
     if wanted > 0 && draft.seen.ready(&hash) == 0 && current > 0 {
         set(draft, 0);
-        draft.wait(WaitingReason::PodsReady, "the canary has no ready pod, so it gets no traffic");
+        draft.wait_for_pods(draft.spec.pods_for(wanted), "the canary has no ready pod, so it gets no traffic");
         return false;
     }
     if wanted == 0 || current > wanted {
         return come_down(draft, current, wanted);
     }
-    if !points_at_canary(draft, &hash, current) {
+    if !points_at_canary(draft, &hash, current, wanted) {
         return false;
     }
     if all_at(draft, wanted) {
@@ -161,7 +161,7 @@ pub(super) fn ensure(draft: &mut Draft<'_>, wanted: i32) -> bool {
     let available = draft.seen.replica_set(&hash).map_or(0, |set| set.available.min(set.ready));
     if available < needed {
         let detail = format!("{available} of {needed} canary pods are available for a weight of {wanted} %");
-        draft.wait(WaitingReason::PodsReady, detail);
+        draft.wait_for_pods(needed, detail);
         return false;
     }
     let serves = draft.seen.canary_service.as_ref().is_some_and(|service| service.serves_only(&hash, needed));
@@ -193,7 +193,7 @@ fn come_down(draft: &mut Draft<'_>, current: i32, wanted: i32) -> bool {
 }
 
 /// The canary Service selects the canary. It is moved there only while its weight is a confirmed 0.
-fn points_at_canary(draft: &mut Draft<'_>, hash: &str, current: i32) -> bool {
+fn points_at_canary(draft: &mut Draft<'_>, hash: &str, current: i32, wanted: i32) -> bool {
     let Some(service) = &draft.seen.canary_service else { return false };
     if service.hash.as_deref() == Some(hash) {
         return true;
@@ -208,7 +208,7 @@ fn points_at_canary(draft: &mut Draft<'_>, hash: &str, current: i32) -> bool {
         return false;
     }
     if draft.seen.ready(hash) == 0 {
-        draft.wait(WaitingReason::PodsReady, "no canary pod is ready yet");
+        draft.wait_for_pods(draft.spec.pods_for(wanted), "no canary pod is ready yet");
         return false;
     }
     let effect = Effect::select(service, hash);

@@ -199,7 +199,7 @@ fn usable(runs: &[&Run], weight: i64, confirmed: Option<Timestamp>, found: &mut 
         found.say(10, format!("a step at weight {weight} was left without its background analysis"));
         return;
     };
-    for metric in &run.status.metric_results {
+    for metric in run.status.metric_results.iter().filter(|metric| !run.dry_run.contains(&metric.name)) {
         let taken = metric.last_usable_at.as_ref();
         let fresh = matches!((taken, confirmed), (Some(taken), Some(confirmed)) if taken.0 >= confirmed);
         if run.status.phase != RunPhase::Successful && metric.phase != RunPhase::Successful && !fresh {

@@ -1,8 +1,13 @@
 //! The steps of a canary.
 
+use regex::{Regex, RegexBuilder};
+
 use super::{SpecError, refuse};
-use crate::api::analysis::Argument;
-use crate::api::rollout::{self, TemplateRef};
+use crate::api::analysis::{Argument, Metric};
+use crate::api::rollout::{self, DryRun, TemplateRef};
+
+/// Largest compiled pattern, in bytes: a pattern is anybody's text.
+const LARGEST_PATTERN: usize = 64 * 1024;
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,12 +34,59 @@ pub enum CanaryScale {
 }
 
 /// Templates and arguments of an analysis.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Analysis {
     /// Templates by name.
     pub templates: Vec<TemplateRef>,
     /// Arguments.
     pub args: Vec<Argument>,
+    /// Which metrics decide nothing.
+    pub dry_run: Vec<Regex>,
+}
+
+impl PartialEq for Analysis {
+    fn eq(&self, other: &Self) -> bool {
+        let patterns = |of: &Self| of.dry_run.iter().map(|pattern| pattern.as_str().to_owned()).collect::<Vec<_>>();
+        (&self.templates, &self.args, patterns(self)) == (&other.templates, &other.args, patterns(other))
+    }
+}
+
+impl Eq for Analysis {}
+
+impl Analysis {
+    /// Reads an analysis; `field` is its path.
+    pub(super) fn parse(
+        field: &str,
+        templates: &[TemplateRef],
+        args: &[Argument],
+        dry_run: &[DryRun],
+    ) -> Result<Self, SpecError> {
+        if templates.is_empty() {
+            return refuse(&format!("{field}.templates"), "empty", "must name at least one template");
+        }
+        let pattern = |(index, dry): (usize, &DryRun)| {
+            let field = format!("{field}.dryRun[{index}].metricName");
+            let regex = RegexBuilder::new(&dry.metric_name).size_limit(LARGEST_PATTERN).build();
+            regex.or_else(|_| {
+                refuse(&field, format!("'{}'", dry.metric_name.escape_debug()), "must be a regular expression (RE2)")
+            })
+        };
+        let dry_run = dry_run.iter().enumerate().map(pattern).collect::<Result<_, _>>()?;
+        Ok(Self { templates: templates.to_vec(), args: args.to_vec(), dry_run })
+    }
+
+    /// Does this metric decide nothing?
+    #[must_use]
+    pub fn is_dry(&self, metric: &str) -> bool {
+        self.dry_run.iter().any(|pattern| pattern.is_match(metric))
+    }
+
+    /// The first pattern that matches none of the metrics.
+    #[must_use]
+    pub fn idle_pattern(&self, metrics: &[Metric]) -> Option<&str> {
+        let idle = |pattern: &&Regex| !metrics.iter().any(|metric| pattern.is_match(&metric.name));
+        self.dry_run.iter().find(idle).map(Regex::as_str)
+    }
 }
 
 /// Analysis in the background of the steps.
@@ -72,10 +124,10 @@ pub(super) fn parse(index: usize, step: &rollout::Step) -> Result<Step, SpecErro
         (Some(weight), None, None) if (0..=100).contains(weight) => Ok(Step::SetWeight(*weight)),
         (Some(weight), None, None) => refuse(&format!("{field}.setWeight"), weight.to_string(), "must be between 0 and 100"),
         (None, Some(pause), None) => Ok(Step::Pause(pause.duration.map(|d| d.std()))),
-        (None, None, Some(analysis)) if !analysis.templates.is_empty() => {
-            Ok(Step::Analysis(Analysis { templates: analysis.templates.clone(), args: analysis.args.clone() }))
+        (None, None, Some(analysis)) => {
+            let field = format!("{field}.analysis");
+            Analysis::parse(&field, &analysis.templates, &analysis.args, &analysis.dry_run).map(Step::Analysis)
         }
-        (None, None, Some(_)) => refuse(&format!("{field}.analysis.templates"), "empty", "must name at least one template"),
         _ => refuse(&field, "none or several", ONE_OF),
     }
 }

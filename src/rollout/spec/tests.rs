@@ -32,6 +32,11 @@ fn rollout(patch: Value) -> Rollout {
 #[case(json!({"spec": {"strategy": {"canary": {"maxSurge": 1}}}}), "spec.strategy.canary.maxSurge: 1; has no effect with trafficRouting, where stable keeps its pods; remove it")]
 #[case(json!({"spec": {"strategy": {"canary": {"trafficRouting": null, "scaleDownDelaySeconds": 5}}}}), "spec.strategy.canary.scaleDownDelaySeconds: 5s; needs trafficRouting; without it the pods are the traffic")]
 #[case(json!({"spec": {"strategy": {"canary": {"trafficRouting": null, "maxSurge": 0, "maxUnavailable": "0%"}}}}), "spec.strategy.canary.maxUnavailable: 0%, and maxSurge is 0; must not both be 0: no pod could ever be exchanged")]
+#[case(json!({"spec": {"progressDeadlineSeconds": 0}}), "spec.progressDeadlineSeconds: 0 s; must be longer than minReadySeconds, and than 0")]
+#[case(json!({"spec": {"minReadySeconds": 700}}), "spec.progressDeadlineSeconds: 600 s; must be longer than minReadySeconds, and than 0")]
+#[case(json!({"spec": {"strategy": {"canary": {"analysis": {"templates": []}}}}}), "spec.strategy.canary.analysis.templates: empty; must name at least one template")]
+#[case(json!({"spec": {"strategy": {"canary": {"analysis": {"templates": [{"templateName": "t"}], "dryRun": [{"metricName": "a("}]}}}}}), "spec.strategy.canary.analysis.dryRun[0].metricName: 'a('; must be a regular expression (RE2)")]
+#[case(json!({"spec": {"strategy": {"canary": {"steps": [{"analysis": {"templates": [{"templateName": "t"}], "dryRun": [{"metricName": "a"}, {"metricName": "(a{1000}){1000}"}]}}]}}}}), "spec.strategy.canary.steps[0].analysis.dryRun[1].metricName: '(a{1000}){1000}'; must be a regular expression (RE2)")]
 #[case(json!({"spec": {"replicas": -1}}), "spec.replicas: -1; must be between 0 and 10000")]
 fn refusals(#[case] patch: Value, #[case] wanted: &str) {
     assert_eq!(validate(&rollout(patch)).unwrap_err().to_string(), wanted);

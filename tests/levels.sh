@@ -80,7 +80,8 @@ control_plane() {
   testbed/up control-plane
   # shellcheck disable=SC1091
   . "$INSTANCE/env"
-  TIDEGATE_CONTROL_PLANE_KUBECONFIG=$KUBECONFIG TIDEGATE_REQUIRE_NODE=1 cargo test --test control_plane
+  # Faults at every call, and replicas at each other's heels, take minutes and are judged by time: make soak.
+  TIDEGATE_CONTROL_PLANE_KUBECONFIG=$KUBECONFIG TIDEGATE_REQUIRE_NODE=1 cargo test --test control_plane -- --skip plans:: --skip replicas:: --skip leader::
   testbed/down
 }
 

@@ -86,11 +86,9 @@ async fn of_a_good_canary() {
             1 patch services shop-stable
             4 patch httproutes shop";
         assert_eq!(effects(world, &counts), lines(expected));
-        let (rollout, run) = records(&counts);
-        // A new revision, four steps, the point of no return, the promotion, and its late counts; one more where a pod or
-        // the gateway takes its time. The run: its first values, those at 50 and at 100, its end.
-        assert!((7..=10).contains(&rollout) && (3..=4).contains(&run), "{counts:#?}");
-        assert!(writes.len() <= 25, "{} writes: {counts:#?}", writes.len());
+        // A new revision, four steps, the point of no return, the promotion, the old pods gone. The run: its first values,
+        // those at 50 and at 100, its end.
+        bounded(&writes, (8, 4), 25);
         nothing_more(world, &journal, running).await;
     })
     .await;
@@ -118,12 +116,23 @@ async fn of_an_aborted_canary() {
             2 patch services shop-canary
             3 patch httproutes shop";
         assert_eq!(effects(world, &counts), lines(expected));
-        let (rollout, run) = records(&counts);
-        assert!((6..=11).contains(&rollout) && (3..=4).contains(&run), "{counts:#?}");
-        assert!(writes.len() <= 30, "{} writes: {counts:#?}", writes.len());
+        // The changed steps, a new revision, three steps, the stop, the delay of its pods, and their end. The run: its first
+        // values, those at 50, its end.
+        bounded(&writes, (8, 3), 30);
         nothing_more(world, &journal, running).await;
     })
     .await;
+}
+
+/// So many records and writes, and what was written late: once at the end, and once in 3 s for the Rollout and in 15 s
+/// for the run. A machine that takes long over a canary has more of those; one that does not keeps to `most`.
+fn bounded(writes: &[Write], (rollout, run): (usize, usize), most: usize) {
+    let counts = counted(writes);
+    let took = usize::try_from(writes[writes.len() - 1].at.duration_since(writes[0].at).as_secs()).unwrap();
+    let late = (1 + took / 3, took / 15);
+    let found = records(&counts);
+    assert!(found.0 <= rollout + late.0 && found.1 <= run + late.1, "within {took} s: {counts:#?}");
+    assert!(took > 9 || writes.len() <= most, "{} writes: {counts:#?}", writes.len());
 }
 
 /// Once more after what could be written late would have been: nothing was written, and the record is what the cluster is.

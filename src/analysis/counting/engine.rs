@@ -24,7 +24,10 @@ pub struct Counter {
 /// A round that has ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Closed {
-    /// Begin, in milliseconds since 1970.
+    /// Begin: time of the oldest sample that the counts are differences to, in milliseconds since 1970. Series are scraped at
+    /// moments of their own, so this may be earlier than the end of the round before.
+    pub since: i64,
+    /// End of the round before.
     pub from: i64,
     /// End.
     pub to: i64,
@@ -93,11 +96,11 @@ impl Counter {
         }
         let mut closed = Vec::new();
         let (mut from, mut sums) = (self.cut, self.carried);
-        for (at, counted) in rounds(&mut tracks, self.spacing, &[0, 2]) {
+        for (at, counted) in rounds(&mut tracks, self.spacing, &[0, 2], false) {
             sums.iter_mut().zip(counted.sums).for_each(|(sum, more)| *sum += more);
             let canary = take(&mut sums, 0, part);
             let stable = take(&mut sums, 2, part);
-            closed.push(Closed { from, to: at, canary, stable });
+            closed.push(Closed { since: counted.since.unwrap_or(from).min(from), from, to: at, canary, stable });
             from = at;
         }
         if !closed.is_empty() {
@@ -202,8 +205,6 @@ pub(super) struct Track<'a> {
     value: Option<f64>,
     /// When that was.
     last: Option<i64>,
-    /// It has a sample in this round.
-    fresh: bool,
     /// It is waited for in this round.
     awaited: bool,
 }
@@ -215,7 +216,7 @@ impl<'a> Track<'a> {
         let last = next.checked_sub(1).and_then(|index| series.samples.get(index));
         let value = last.map(|last| last.value).or_else(|| known.get(&series.key).copied());
         let last = last.map(|last| last.at);
-        Self { channel, pod, samples: &series.samples, next, value, last, fresh: false, awaited: false }
+        Self { channel, pod, samples: &series.samples, next, value, last, awaited: false }
     }
 
     fn is_total(&self) -> bool {
@@ -236,13 +237,15 @@ fn tracks<'a>(window: &'a Window, known: &[Known; 4], cut: i64) -> Vec<Track<'a>
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counted {
     pub(super) sums: Sums,
-    /// Per track what it counted; only tracks that counted something.
+    /// Per track what it counted; only tracks that counted something, and only where that is asked for.
     pub(super) by_track: Vec<(usize, f64)>,
+    /// The oldest sample that is differenced to, of the series that are not silent.
+    since: Option<i64>,
 }
 
 /// Goes through all samples in the order of time. A round ends at the first moment at which each of `arms` (channels of
 /// requests) has a new sample, and so has every series of them that is not silent.
-pub(super) fn rounds(tracks: &mut [Track<'_>], spacing: i64, arms: &[usize]) -> Vec<(i64, Counted)> {
+pub(super) fn rounds(tracks: &mut [Track<'_>], spacing: i64, arms: &[usize], by_track: bool) -> Vec<(i64, Counted)> {
     let mut events: Vec<(i64, usize)> = Vec::new();
     for (index, track) in tracks.iter().enumerate() {
         events.extend(track.samples[track.next..].iter().map(|sample| (sample.at, index)));
@@ -250,7 +253,8 @@ pub(super) fn rounds(tracks: &mut [Track<'_>], spacing: i64, arms: &[usize]) -> 
     events.sort_unstable();
     let mut all = Vec::new();
     let mut counted = Counted::default();
-    let mut waiting = Waiting::begin(tracks);
+    let mut waiting = Waiting::default();
+    waiting.begin(tracks);
     for moment in events.chunk_by(|a, b| a.0 == b.0) {
         let at = moment[0].0;
         for (_, index) in moment {
@@ -259,21 +263,25 @@ pub(super) fn rounds(tracks: &mut [Track<'_>], spacing: i64, arms: &[usize]) -> 
             let more = increment(track.value, value);
             if more > 0.0 {
                 counted.sums[track.channel] += more;
-                counted.by_track.push((*index, more));
+                if by_track {
+                    counted.by_track.push((*index, more));
+                }
             }
             (track.next, track.value, track.last) = (track.next + 1, Some(value), Some(at));
             waiting.seen(track);
         }
         waiting.forget(tracks, at - SILENT_SCRAPES * spacing);
         if waiting.left == 0 && arms.iter().all(|channel| waiting.heard[*channel]) {
+            counted.since = waiting.oldest();
             all.push((at, std::mem::take(&mut counted)));
-            waiting = Waiting::begin(tracks);
+            waiting.begin(tracks);
         }
     }
     all
 }
 
 /// Whom a round still waits for.
+#[derive(Default)]
 struct Waiting {
     /// Series of requests that have a sample already, by its time.
     by_age: Vec<(i64, usize)>,
@@ -285,22 +293,25 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn begin(tracks: &mut [Track<'_>]) -> Self {
-        let mut by_age = Vec::new();
+    fn begin(&mut self, tracks: &mut [Track<'_>]) {
+        self.by_age.clear();
         for (index, track) in tracks.iter_mut().enumerate() {
-            track.fresh = false;
             track.awaited = track.is_total() && track.last.is_some();
             if let (true, Some(last)) = (track.awaited, track.last) {
-                by_age.push((last, index));
+                self.by_age.push((last, index));
             }
         }
-        by_age.sort_unstable();
-        Self { left: by_age.len(), by_age, judged: 0, heard: [false; 4] }
+        self.by_age.sort_unstable();
+        (self.left, self.judged, self.heard) = (self.by_age.len(), 0, [false; 4]);
+    }
+
+    /// Time of the oldest last sample of those that are not silent.
+    fn oldest(&self) -> Option<i64> {
+        self.by_age.get(self.judged).map(|(last, _)| *last)
     }
 
     fn seen(&mut self, track: &mut Track<'_>) {
         self.heard[track.channel] = true;
-        track.fresh = true;
         self.release(track);
     }
 

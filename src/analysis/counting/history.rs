@@ -43,5 +43,5 @@ pub fn scrapes(stable: Arm, part: Part) -> Vec<Scrape> {
             pods: sums.into_iter().map(counts).collect(),
         }
     };
-    rounds(&mut tracks, spacing, &[0]).into_iter().map(scrape).collect()
+    rounds(&mut tracks, spacing, &[0], true).into_iter().map(scrape).collect()
 }

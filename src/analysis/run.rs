@@ -131,7 +131,13 @@ pub fn record(spec: &AnalysisRunSpec, status: &AnalysisRunStatus, taken: &[Taken
 
 /// What is known of a metric: found by name, so that no result is ever counted for another metric.
 fn result_of(metric: &Metric, status: &AnalysisRunStatus) -> MetricResult {
-    status.metric_results.iter().find(|result| result.name == metric.name).cloned().unwrap_or_else(|| MetricResult {
+    status.metric_results.iter().find(|result| result.name == metric.name).cloned().unwrap_or_else(|| unmeasured(metric))
+}
+
+/// The result of a metric before its first measurement.
+#[must_use]
+pub fn unmeasured(metric: &Metric) -> MetricResult {
+    MetricResult {
         name: metric.name.clone(),
         phase: RunPhase::Running,
         message: None,
@@ -142,7 +148,7 @@ fn result_of(metric: &Metric, status: &AnalysisRunStatus) -> MetricResult {
         consecutive_error: 0,
         last_usable_at: None,
         measurements: Vec::new(),
-    })
+    }
 }
 
 /// Counts one measurement.

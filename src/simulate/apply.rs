@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::cluster::{Cluster, Kind, image_of};
 use super::pods::{self, Set};
+use crate::analysis::run;
 use crate::api::Time;
-use crate::api::analysis::{AnalysisRunSpec, AnalysisRunStatus, MetricResult, RunPhase};
+use crate::api::analysis::{AnalysisRunSpec, AnalysisRunStatus, RunPhase};
 use crate::api::rollout::{Rollout, RolloutStatus};
 use crate::rollout::dress::{self, Dress};
 use crate::rollout::effect::Effect;
@@ -202,18 +203,7 @@ impl Cluster {
         if self.runs.iter().any(|run| run.name == name) {
             return Err("it exists".to_owned());
         }
-        let results = spec.metrics.iter().map(|metric| MetricResult {
-            name: metric.name.clone(),
-            phase: RunPhase::Running,
-            message: None,
-            successful: 0,
-            failed: 0,
-            inconclusive: 0,
-            error: 0,
-            consecutive_error: 0,
-            last_usable_at: None,
-            measurements: Vec::new(),
-        });
+        let results = spec.metrics.iter().map(run::unmeasured);
         let status = AnalysisRunStatus {
             phase: RunPhase::Running,
             started_at: Some(Time(self.now)),

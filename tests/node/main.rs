@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a story stops at the first thing that is not as it should be")]
 
 mod audit;
+mod delivery;
+mod forge;
 mod load;
 mod shop;
 mod stories;

@@ -20,14 +20,15 @@ use crate::audit;
 use crate::load::Load;
 
 /// Longest time for anything that a story waits for. Pods start within seconds; two cores may be busy.
-const WITHIN: Duration = Duration::from_secs(90);
+pub const WITHIN: Duration = Duration::from_secs(90);
 
 #[expect(clippy::disallowed_methods, reason = "the testbed says by environment variables where it is")]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn given(name: &str) -> String {
+/// A variable of the testbed's environment.
+pub fn given(name: &str) -> String {
     variable(name).unwrap_or_else(|| panic!("{name} is not set: source target/testbed/env"))
 }
 
@@ -54,6 +55,15 @@ pub async fn writes_while(shop: &Shop, tell: impl AsyncFnOnce()) -> usize {
 
 /// Opens a shop whose Rollout is the stories' one with `patch` merged in, tells the story, and clears everything away.
 pub async fn story(name: &str, patch: Value, tell: impl AsyncFnOnce(&Shop)) {
+    story_in(name, async |shop: &Shop| {
+        shop.open(patch).await;
+        tell(shop).await;
+    })
+    .await;
+}
+
+/// Tells a story in a shop that it opens by itself, and clears everything away.
+pub async fn story_in(name: &str, tell: impl AsyncFnOnce(&Shop)) {
     if variable("TIDEGATE_GATEWAY_URL").is_none() {
         let why = "no node: make up, and source target/testbed/env";
         assert!(variable("TIDEGATE_REQUIRE_NODE").as_deref() != Some("1"), "{why}");
@@ -69,12 +79,7 @@ pub async fn story(name: &str, patch: Value, tell: impl AsyncFnOnce(&Shop)) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::try_default().await.unwrap();
     let shop = Shop { host: format!("{namespace}.example"), kubeconfig: given("KUBECONFIG"), client, namespace };
-    let result = AssertUnwindSafe(async {
-        shop.open(patch).await;
-        tell(&shop).await;
-    })
-    .catch_unwind()
-    .await;
+    let result = AssertUnwindSafe(tell(&shop)).catch_unwind().await;
     if let Err(panic) = result {
         shop.describe().await;
         shop.close().await;
@@ -85,6 +90,16 @@ pub async fn story(name: &str, patch: Value, tell: impl AsyncFnOnce(&Shop)) {
 
 impl Shop {
     async fn open(&self, patch: Value) {
+        let mut rollout = self.rollout();
+        json_patch::merge(&mut rollout, &patch);
+        // Without a router one Service holds the pods of both revisions.
+        self.found(!rollout["spec"]["strategy"]["canary"]["trafficRouting"].is_null()).await;
+        self.apply(&rollout).await;
+        self.opened().await;
+    }
+
+    /// What a Rollout needs: a namespace, Services, and a route with weights or without.
+    pub async fn found(&self, routed: bool) {
         let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
         self.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}}))
             .await;
@@ -94,12 +109,17 @@ impl Shop {
                 "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}}))
                 .await;
         }
-        let mut rollout = self.rollout();
-        json_patch::merge(&mut rollout, &patch);
-        // Without a router one Service holds the pods of both revisions.
-        let routed = !rollout["spec"]["strategy"]["canary"]["trafficRouting"].is_null();
         self.apply(&self.route(routed)).await;
-        self.apply(&rollout).await;
+    }
+
+    /// Waits until version 1 is served.
+    pub async fn opened(&self) {
+        let end = tokio::time::Instant::now() + WITHIN;
+        // From Git it comes a moment later.
+        while self.rollouts().get_opt("web").await.unwrap().is_none() {
+            assert!(tokio::time::Instant::now() < end, "there is no Rollout");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
         self.until("version 1 is stable", |status| status.phase == Some(RolloutPhase::Healthy)).await;
         self.answering().await;
     }
@@ -119,7 +139,8 @@ impl Shop {
         })
     }
 
-    fn rollout(&self) -> Value {
+    /// The stories' Rollout, at version 1.
+    pub fn rollout(&self) -> Value {
         json!({
             "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout",
             "metadata": {"name": "web", "namespace": self.namespace},
@@ -246,6 +267,11 @@ impl Shop {
     /// Waits until the revision that the spec asks for is stable and nothing is left to do.
     pub async fn promoted(&self) -> RolloutStatus {
         self.until("promoted", |status| status.phase == Some(RolloutPhase::Healthy) && status.canary.is_none()).await
+    }
+
+    /// Waits until it is decided that the canary stops.
+    pub async fn stopping(&self) -> RolloutStatus {
+        self.until("stopping", |status| status.abort).await
     }
 
     /// Waits until the canary was stopped and its traffic is confirmed to be gone.

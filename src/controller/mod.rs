@@ -19,7 +19,7 @@ pub mod telemetry;
 pub mod wanted;
 pub mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -121,6 +121,7 @@ pub struct Context {
     pub run_statuses: held::Held<AnalysisRunStatus>,
     /// Measurements that Rollouts wait for.
     pub wanted: wanted::Wanted,
+    known: Mutex<watch::known::Known>,
     recorder: Recorder,
     started: Instant,
 }
@@ -157,9 +158,15 @@ impl Context {
             rollout_statuses: held::Held::new(LATE.0, LATE.1),
             run_statuses: held::Held::new(MEASUREMENTS, MEASUREMENTS),
             wanted: wanted::Wanted::default(),
+            known: Mutex::default(),
             recorder,
             started,
         })
+    }
+
+    /// Which Rollouts the watches have shown, and what each of them names.
+    pub fn known(&self) -> MutexGuard<'_, watch::known::Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The wall clock, cut to microseconds: what is written to status reads back as the same value.

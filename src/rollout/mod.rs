@@ -11,6 +11,7 @@
 //! those that lower risk, then the status record, then those that raise it. Every prefix is safe, which
 //! [`invariant`] checks on states, sharing no code with the decision.
 
+pub mod claim;
 pub mod decide;
 pub mod dress;
 pub mod effect;

@@ -429,3 +429,29 @@ async fn nothing_goes_on_unconfirmed() {
     })
     .await;
 }
+
+/// Protects: a Rollout that works from one that names its Service, by mistake or by an edit. The other is told so, with the
+/// field, and touches nothing; once it has a Service of its own it goes ahead.
+#[tokio::test]
+async fn a_service_has_one_rollout() {
+    in_world(async |world| {
+        let (journal, running) = stable(world, json!([{"pause": {}}]), false).await;
+        world.create(&world.service("thief-stable", "thief")).await;
+        world.create(&world.service("thief-canary", "thief")).await;
+        let mut thief = world.rollout("thief", "thief:1");
+        thief["spec"]["strategy"]["canary"] = json!({"stableService": "thief-stable", "canaryService": "shop-canary"});
+        world.create(&thief).await;
+        let why = "spec.strategy.canary.canaryService: 'shop-canary' is a Service of the Rollout 'shop' already; each Rollout needs Services of its own";
+        world.until_stalled("thief", "InvalidSpec", why).await;
+        world.rest(&journal).await;
+        let names = |line: &String| line.contains("thief");
+        assert_eq!(world.story(&journal).into_iter().filter(names).collect::<Vec<_>>(), [] as [String; 0]);
+        // The one that has it is not disturbed.
+        world.deploy("shop", "shop:2").await;
+        world.until_paused("shop", 0).await;
+        world.edit("thief", json!({"spec": {"strategy": {"canary": {"canaryService": "thief-canary"}}}})).await;
+        world.until_healthy("thief", "thief:1").await;
+        end(world, &journal, running).await;
+    })
+    .await;
+}

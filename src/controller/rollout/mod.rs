@@ -1,5 +1,6 @@
 //! One pass for one Rollout: observe -> decide -> execute -> record.
 
+pub mod claim;
 pub mod execute;
 pub mod observe;
 
@@ -20,6 +21,9 @@ use crate::rollout::effect::Effect;
 use crate::rollout::observed::Run;
 use crate::rollout::spec::ValidatedRollout;
 use crate::rollout::{Decision, Observed, decide, notes, spec};
+
+/// When to look again whether a Service that another Rollout has is free: no event of this Rollout's tells.
+const CLAIMED: Duration = Duration::from_secs(15);
 
 /// A pass as the queue asks for it. Where nothing is known to be due, a glance comes first: most of them find nothing.
 /// Both are large futures: boxed, they do not pile up on a stack.
@@ -47,6 +51,9 @@ async fn glance(ctx: &Context, namespace: &str, name: &str) -> Result<Glance, Er
     let found = find("get Rollout", api.get(name)).await?.filter(|r| r.metadata.deletion_timestamp.is_none());
     let Some(rollout) = found else { return Ok(Glance::Due) };
     let Ok(mut validated) = spec::validate(&rollout) else { return Ok(Glance::Due) };
+    if claim::refusal(ctx, &rollout).await?.is_some() {
+        return Ok(Glance::Due);
+    }
     let recorded = rollout.status.unwrap_or_default();
     validated.status = ctx.rollout_statuses.base(&validated.uid, &recorded);
     let now = ctx.now();
@@ -79,8 +86,15 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Opt
     let now = ctx.now();
     let mut validated = match spec::validate(&rollout) {
         Ok(validated) => validated,
-        Err(why) => return invalid(ctx, &rollout, &why.to_string(), now).await,
+        Err(why) => {
+            invalid(ctx, &rollout, &why.to_string(), now).await?;
+            return Ok(None);
+        }
     };
+    if let Some(why) = claim::refusal(ctx, &rollout).await? {
+        invalid(ctx, &rollout, &why, now).await?;
+        return Ok(now.checked_add(CLAIMED).ok());
+    }
     let recorded = rollout.status.clone().unwrap_or_default();
     validated.status = ctx.rollout_statuses.base(&validated.uid, &recorded);
     let observed = observe::observe(&ctx.client, &validated, now).await?;
@@ -103,7 +117,7 @@ fn want_measurements(ctx: &Context, rollout: &ValidatedRollout, observed: &Obser
 }
 
 /// A spec that cannot be carried out: the status says why, and nothing else happens.
-async fn invalid(ctx: &Context, rollout: &Rollout, why: &str, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+async fn invalid(ctx: &Context, rollout: &Rollout, why: &str, now: Timestamp) -> Result<(), Error> {
     let (namespace, name) = (rollout.namespace().unwrap_or_default(), rollout.name_any());
     let before = rollout.status.clone().unwrap_or_default();
     let status = report::invalid(&before, rollout.metadata.generation, why, now);
@@ -113,7 +127,7 @@ async fn invalid(ctx: &Context, rollout: &Rollout, why: &str, now: Timestamp) ->
         tell(ctx, rollout, &before, &status).await;
     }
     ctx.metrics.rollout(&RolloutLabels::new(&namespace, &name), &status);
-    Ok(None)
+    Ok(())
 }
 
 /// A decision that is carried out.

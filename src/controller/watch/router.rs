@@ -35,7 +35,6 @@ const LISTED_WITHIN: Duration = Duration::from_secs(10);
 /// Knows who is to be told of what.
 pub struct Router {
     ctx: Arc<Context>,
-    known: Mutex<Known>,
     rollouts: Wakes,
     runs: Wakes,
     applications: Wakes,
@@ -82,8 +81,8 @@ fn dynamic(ctx: &Context, resource: &ApiResource) -> Metadata<DynamicObject> {
 impl Router {
     /// A router that wakes these.
     pub fn new(ctx: Arc<Context>, rollouts: Wakes, runs: Wakes, applications: Wakes) -> Self {
-        let (known, labels, measured, looking) = (Mutex::default(), Mutex::default(), Mutex::default(), AtomicBool::new(false));
-        Self { ctx, known, rollouts, runs, applications, labels, measured, looking }
+        let (labels, measured, looking) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        Self { ctx, rollouts, runs, applications, labels, measured, looking }
     }
 
     /// Starts all watches.
@@ -128,7 +127,7 @@ impl Router {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ctx.known()
     }
 
     fn labels(&self) -> MutexGuard<'_, HashMap<String, Key>> {

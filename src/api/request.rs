@@ -57,6 +57,9 @@ pub enum RolloutAction {
     /// Write the template of an earlier, promoted revision back into the spec. Not for Rollouts that come from Git.
     #[serde(rename = "undo")]
     Undo,
+    /// Evict the pods that are there now, a few at a time, so that they come up anew; as `spec.restartAt` at this moment.
+    #[serde(rename = "restart")]
+    Restart,
 }
 
 /// How a request ended.

@@ -58,6 +58,8 @@ pub enum Command {
     Pause(Ask),
     /// End a `pause`
     Resume(Ask),
+    /// Let the pods come up anew, a few at a time, as PodDisruptionBudgets and maxUnavailable allow
+    Restart(Ask),
     /// Go back to an earlier, promoted revision
     ///
     /// Writes its template into the Rollout. One that an Application applies from Git is refused: revert the commit there.
@@ -70,7 +72,7 @@ pub enum Command {
     ///   wait 30s                 time passes
     ///   measure good | nothing   what the metrics say from now on
     ///   verdict failed WHY       or inconclusive, successful, error
-    ///   promote | abort | retry | pause | resume | undo
+    ///   promote | abort | retry | pause | resume | undo | restart pods
     ///   pods never IMAGE crash   or starting, unschedulable, quota, refused, image, lost; pods well; pods 20s
     ///   gateway silent           or how long it takes: gateway 5s
     ///   stable pods 1            all pods of stable but one are lost

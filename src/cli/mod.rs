@@ -60,6 +60,7 @@ pub async fn execute(command: &Command, session: &mut Session<'_>) -> Result<Exi
         Command::Retry(args) => request::ask(session, args, RolloutAction::Retry, None).await,
         Command::Pause(args) => request::ask(session, args, RolloutAction::Pause, None).await,
         Command::Resume(args) => request::ask(session, args, RolloutAction::Resume, None).await,
+        Command::Restart(args) => request::ask(session, args, RolloutAction::Restart, None).await,
         Command::Undo(args) => request::ask(session, &args.ask, RolloutAction::Undo, args.to_revision).await,
         Command::Version => print_version("kubectl-tidegate").map(|()| Exit::Done).map_err(CliError::from),
         Command::Completion { shell } => completion(*shell, session.out),

@@ -27,6 +27,7 @@ pub const fn verb(action: RolloutAction) -> &'static str {
         RolloutAction::Pause => "pause",
         RolloutAction::Resume => "resume",
         RolloutAction::Undo => "undo",
+        RolloutAction::Restart => "restart",
     }
 }
 

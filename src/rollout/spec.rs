@@ -67,8 +67,8 @@ pub struct ValidatedRollout {
     pub sizing: Sizing,
     /// What pods wear by their role.
     pub wardrobe: Wardrobe,
-    /// Pods of stable that are older are restarted.
-    pub restart_at: Option<Time>,
+    /// `spec.restartAt`; see [`ValidatedRollout::restart_at`].
+    restart_at: Option<Time>,
     /// The steps.
     pub steps: Vec<Step>,
     /// Identity of the steps: changed steps start again at 0.
@@ -108,6 +108,13 @@ impl ValidatedRollout {
     #[must_use]
     pub fn is_target(&self, hash: &str) -> bool {
         self.hash == hash
+    }
+
+    /// Pods of stable that are older than this are restarted: the later of what the spec says and of what a person asked
+    /// for by command, as recorded in `status`.
+    #[must_use]
+    pub fn restart_at(&self, status: &RolloutStatus) -> Option<Time> {
+        self.restart_at.clone().max(status.restart_requested_at.clone())
     }
 
     /// Name of the ReplicaSet of a revision.

@@ -52,6 +52,7 @@ impl Script {
             ("retry", "") => self.request(RolloutAction::Retry, None),
             ("pause", "") => self.request(RolloutAction::Pause, None),
             ("resume", "") => self.request(RolloutAction::Resume, None),
+            ("restart", "pods") => self.request(RolloutAction::Restart, None),
             ("undo", "") => self.request(RolloutAction::Undo, None),
             ("undo", revision) => {
                 let revision = number(revision)?;

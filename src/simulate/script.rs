@@ -6,7 +6,7 @@
 //! wait 30s               # time passes, second by second; the engine looks when something changed, or when it asked to
 //! measure good           # the runs take a good measurement each second from now on; measure nothing
 //! verdict failed 31 of 412 requests failed
-//! abort | promote | promote full | retry | pause | resume | undo | undo 3
+//! abort | promote | promote full | retry | pause | resume | undo | undo 3 | restart pods
 //! runs                   # print the AnalysisRuns
 //! status                 # print the status as kubectl would show it
 //! roles                  # print how many pods carry which label `role`

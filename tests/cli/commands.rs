@@ -44,6 +44,7 @@ async fn each_command_is_one_guarded_write() {
         ("retry web", "retry", r#"{"action":"retry","id":"THE-ID","revision":4}"#),
         ("pause web", "pause", r#"{"action":"pause","id":"THE-ID","revision":4}"#),
         ("resume web", "resume", r#"{"action":"resume","id":"THE-ID","revision":4}"#),
+        ("restart web", "restart", r#"{"action":"restart","id":"THE-ID","revision":4}"#),
         ("undo web", "undo", r#"{"action":"undo","id":"THE-ID","revision":4}"#),
         ("undo web --to-revision 2", "undo", r#"{"action":"undo","id":"THE-ID","revision":4,"toRevision":2}"#),
     ] {

@@ -98,7 +98,7 @@ fn rights_are_listed_one_by_one() {
         triples.iter().find(|(resource, verb)| resource.contains("role") || ["escalate", "bind"].contains(&verb.as_str()));
     assert_eq!(widening, None);
     let of = |role: &str| find(&objects, "ClusterRole", role).to_string();
-    for verb in ["promote", "abort", "retry", "pause", "resume", "undo"] {
+    for verb in ["promote", "abort", "retry", "pause", "resume", "undo", "restart"] {
         let held =
             ["tidegate-viewer", "tidegate-deployer", "tidegate-operator"].map(|role| of(role).contains(&format!("\"{verb}\"")));
         assert_eq!(held, [false, false, true], "{verb}");

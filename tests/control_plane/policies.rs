@@ -52,13 +52,14 @@ async fn each_command_needs_its_verb() {
         })
         .await;
 
-        let steps: [(&str, Value, Answer); 12] = [
+        let steps: [(&str, Value, Answer); 13] = [
             ("another field", json!({"spec": {"replicas": 5}}), Ok(())),
             ("abort", command("1", "abort"), lacks("bob", "abort", namespace)),
             ("retry", command("1", "retry"), lacks("bob", "retry", namespace)),
             ("pause", command("1", "pause"), lacks("bob", "pause", namespace)),
             ("resume", command("1", "resume"), lacks("bob", "resume", namespace)),
             ("undo", command("1", "undo"), lacks("bob", "undo", namespace)),
+            ("restart", command("1", "restart"), lacks("bob", "restart", namespace)),
             ("promote", command("1", "promote"), Ok(())),
             ("the same again", command("1", "promote"), Ok(())),
             ("promoteFull", command("2", "promoteFull"), Ok(())),
@@ -131,7 +132,7 @@ async fn roles_for_people() {
         assert_eq!(merge(&viewer, namespace, edit()).await.unwrap_err().0, 403);
         assert_eq!(merge(&deployer, namespace, edit()).await, Ok(()));
         assert_eq!(merge(&deployer, namespace, command("1", "abort")).await, lacks("deployer", "abort", namespace));
-        let all = ["promote", "promoteFull", "abort", "retry", "pause", "resume", "undo"];
+        let all = ["promote", "promoteFull", "abort", "retry", "pause", "resume", "undo", "restart"];
         for (id, action) in all.into_iter().enumerate() {
             let id = &id.to_string();
             assert_eq!(merge(&operator, namespace, command(id, action)).await, Ok(()), "{action}");

@@ -62,7 +62,10 @@ pub struct RolloutStatus {
     /// Which pods an autoscaler is to measure: those of stable, and of the canary while it has traffic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
-    /// The `restartAt` that was carried out last.
+    /// When a person asked for a restart by command; pods that are older are restarted, as with `spec.restartAt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart_requested_at: Option<Time>,
+    /// The restart that was carried out last: the later of `spec.restartAt` and `restartRequestedAt` by then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarted_at: Option<Time>,
     /// Since when the rollout waits at a step; survives restarts.

@@ -166,7 +166,7 @@ async fn get_pods(
     now: jiff::Timestamp,
 ) -> Result<Vec<observed::Pod>, Error> {
     let done = rollout.status.restarted_at.as_ref().map(|time| time.0);
-    let restart = rollout.restart_at.as_ref().is_some_and(|at| at.0 <= now && done < Some(at.0));
+    let restart = rollout.restart_at(&rollout.status).is_some_and(|at| at.0 <= now && done < Some(at.0));
     let dressed = sets.iter().any(|set| set.worn.annotations.contains_key(names::ROLE_METADATA));
     if !restart && !dressed && !rollout.wardrobe.has_metadata() {
         return Ok(Vec::new());

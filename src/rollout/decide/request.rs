@@ -60,6 +60,7 @@ fn carry_out(draft: &mut Draft<'_>, request: &RolloutRequest) -> Option<Result<S
         RolloutAction::Pause => pause(draft),
         RolloutAction::Resume => resume(draft),
         RolloutAction::Undo => return undo::carry_out(draft, request),
+        RolloutAction::Restart => restart(draft),
     })
 }
 
@@ -77,6 +78,17 @@ fn pause(draft: &mut Draft<'_>) -> Result<String, String> {
         Situation::Stopped => Err("this revision was stopped and is held; it does not go on by itself".to_owned()),
         Situation::Promoting => Err("promotion under way, past the point of no return".to_owned()),
     }
+}
+
+fn restart(draft: &mut Draft<'_>) -> Result<String, String> {
+    if draft.status.stable.is_none() {
+        return Err("nothing is stable yet; the pods of the first deployment are new".to_owned());
+    }
+    if draft.spec.restart_at(&draft.status).is_some_and(|at| at.0 > draft.seen.now) {
+        return Err("spec.restartAt is in the future: the restart comes then; remove it to restart now".to_owned());
+    }
+    draft.status.restart_requested_at = Some(draft.now());
+    Ok("the pods of now are evicted, a few at a time, as PodDisruptionBudgets and maxUnavailable allow".to_owned())
 }
 
 fn resume(draft: &mut Draft<'_>) -> Result<String, String> {

@@ -1,4 +1,4 @@
-//! `restartAt`: pods of stable that are older than it are evicted, a few at a time. Which ones are left is read off the pods
+//! `restartAt`, or the command of that name: pods of stable that are older than it are evicted, a few at a time. Which ones are left is read off the pods
 //! themselves, so that a crash neither forgets a restart nor begins it again.
 
 use super::{Draft, Effect, Situation};
@@ -7,7 +7,7 @@ use crate::rollout::observed::Pod;
 
 /// Evicts the next pods, or records that all are new. Pods of a canary under way are new, or are restarted once it is stable.
 pub(super) fn act(draft: &mut Draft<'_>) {
-    let Some(at) = draft.spec.restart_at.clone() else { return };
+    let Some(at) = draft.spec.restart_at(&draft.status) else { return };
     let Some(stable) = draft.stable_hash().filter(|_| draft.situation() != Situation::Promoting) else { return };
     if draft.status.restarted_at.as_ref().is_some_and(|done| done.0 >= at.0) {
         return;
@@ -27,7 +27,7 @@ pub(super) fn act(draft: &mut Draft<'_>) {
     }
     let evicted = batch(draft, &stable, &of_stable, &to_go);
     let detail = format!(
-        "restart: {} of {} pods are older than restartAt; they are evicted as PodDisruptionBudgets and maxUnavailable allow",
+        "restart: {} of {} pods are older than the restart asked for; they are evicted as PodDisruptionBudgets and maxUnavailable allow",
         to_go.len(),
         of_stable.len()
     );

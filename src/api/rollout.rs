@@ -1,6 +1,7 @@
 //! `Rollout`: how a new revision of a workload goes live. Field names and semantics follow Argo Rollouts' canary strategy.
 
 mod canary;
+mod routing;
 mod status;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use super::Time;
 use super::request::RolloutRequest;
 
 pub use canary::*;
+pub use routing::*;
 pub use status::*;
 
 /// A workload whose new revisions go live step by step.

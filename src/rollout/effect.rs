@@ -6,20 +6,23 @@ use serde_json::Value;
 use super::dress::Dress;
 use super::observed::Service;
 use crate::api::analysis::AnalysisRunSpec;
+use crate::api::rollout::RouteId;
 
 /// One externally visible act. Execution makes no choices: it does them in order and stops at the first that fails.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Write the decision's status, by compare-and-swap on the Rollout's resourceVersion.
     RecordStatus,
-    /// Set the canary's weight in a route by a patch that tests what was seen.
+    /// Set the canary's weight, and the rules for single requests, in a route by a patch that tests what was seen.
     SetWeight {
-        /// Name of the HTTPRoute.
-        route: String,
+        /// The route.
+        route: RouteId,
         /// The canary's largest share before, in percent.
         from: i32,
         /// The canary's weight after, in percent.
         to: i32,
+        /// Names of the rules for single requests after.
+        rules: Vec<String>,
         /// The patch.
         patch: Patch,
     },

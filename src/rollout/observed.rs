@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::managers::Contender;
 use super::trouble::Trouble;
 use crate::api::analysis::{AnalysisRunStatus, Metric, RunPhase, Subject};
+use crate::api::rollout::RouteId;
 use crate::traffic::gateway::Gateway;
 
 /// Everything the decision may know of the world.
@@ -21,8 +22,10 @@ pub struct Observed {
     pub stable_service: Option<Service>,
     /// The canary Service; none when it does not exist.
     pub canary_service: Option<Service>,
-    /// The HTTPRoutes of the spec, in its order: name, and the live object when it exists.
-    pub routes: Vec<(String, Option<Value>)>,
+    /// The routes of the spec, in its order, each with the live object when it exists.
+    pub routes: Vec<(RouteId, Option<Value>)>,
+    /// Rules of routes keep a name; false before Gateway API 1.4. Looked up only when the first rule is to be added.
+    pub rules_have_names: bool,
     /// Gateways that the routes name.
     pub gateways: Vec<Gateway>,
     /// AnalysisRuns with the Rollout's label. One that it does not own has a subject without `rolloutUid`: it counts for

@@ -5,6 +5,7 @@
 
 mod life;
 mod names;
+mod routing;
 mod sizes;
 mod step;
 mod wardrobe;
@@ -16,7 +17,7 @@ use serde_json::Value;
 use crate::api::Time;
 use crate::api::names::COMMIT;
 use crate::api::request::RolloutRequest;
-use crate::api::rollout::{Rollout, RolloutStatus};
+use crate::api::rollout::{Rollout, RolloutStatus, RouteId};
 use crate::manifest::digest;
 use crate::rollout::replicas::Bounds;
 
@@ -59,8 +60,10 @@ pub struct ValidatedRollout {
     pub canary_service: String,
     /// A router splits the traffic; without one, the pods do.
     pub routed: bool,
-    /// Names of the HTTPRoutes.
-    pub routes: Vec<String>,
+    /// The routes.
+    pub routes: Vec<RouteId>,
+    /// Names of the rules that steps may add to the routes, in the order of precedence.
+    pub managed: Vec<String>,
     /// How many pods there may be, and must be, while pods are exchanged without a router.
     pub bounds: Bounds,
     /// How many pods each side has beside a router.
@@ -147,11 +150,14 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
         return refuse("spec.replicas", spec.replicas.to_string(), "must be between 0 and 10000");
     }
     names::check(canary)?;
-    let routes: Vec<String> = canary.http_routes().iter().map(|route| route.name.clone()).collect();
+    let routes: Vec<RouteId> = canary.routes().collect();
     if routes.is_empty() && canary.traffic_routing.is_some() {
-        return refuse("spec.strategy.canary.trafficRouting.gatewayAPI.httpRoutes", "empty", "must name at least one HTTPRoute");
+        let allowed = "must name at least one route, in httpRoutes or grpcRoutes";
+        return refuse("spec.strategy.canary.trafficRouting.gatewayAPI", "no route", allowed);
     }
-    let steps = canary.steps.iter().enumerate().map(|(index, step)| step::parse(index, step)).collect::<Result<Vec<_>, _>>()?;
+    let managed = routing::managed(canary)?;
+    let steps =
+        canary.steps.iter().enumerate().map(|(index, step)| step::parse(index, step, &managed)).collect::<Result<Vec<_>, _>>()?;
     let background = canary.analysis.as_ref().map(|background| {
         let field = "spec.strategy.canary.analysis";
         let analysis = Analysis::parse(field, &background.templates, &background.args, &background.dry_run)?;
@@ -178,6 +184,7 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
         canary_service: canary.canary_service.clone().unwrap_or_default(),
         routed: canary.traffic_routing.is_some(),
         routes,
+        managed,
         bounds: sizes::bounds(spec)?,
         sizing: sizes::sizing(spec)?,
         wardrobe: wardrobe::read(spec)?,

@@ -42,13 +42,14 @@ impl Cluster {
         }
         match effect {
             Effect::RecordStatus => self.record(rollout, status)?,
-            Effect::SetWeight { route, from, to, patch } => {
+            Effect::SetWeight { route, from, to, rules, patch } => {
                 let uptime = self.uptime;
-                let live = self.routes.get_mut(route).ok_or("the route is gone")?;
+                let live = self.routes.get_mut(&route.name).ok_or("the route is gone")?;
                 patched(&mut live.object, patch)?;
                 live.written = uptime;
-                self.contenders.remove(&format!("HTTPRoute {route}"));
-                self.log.push(format!("HTTPRoute {route}: canary weight {from} -> {to}"));
+                self.contenders.remove(&route.to_string());
+                let rules = if rules.is_empty() { String::new() } else { format!(", header routes {}", rules.join(", ")) };
+                self.log.push(format!("{route}: canary weight {from} -> {to}{rules}"));
             }
             Effect::SetSelector { service, uid, resource_version, from, to } => {
                 let uptime = self.uptime;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::pods::{self, Instance, Set};
 use crate::api::analysis::Metric;
 use crate::api::names;
-use crate::api::rollout::{PauseReason, Rollout};
+use crate::api::rollout::{PauseReason, Rollout, RouteId};
 use crate::manifest::digest;
 use crate::rollout::managers::Contender;
 use crate::rollout::observed::{Observed, ReplicaSet, Run, Service, TemplateCheck};
@@ -191,7 +191,7 @@ impl Cluster {
         for name in [&canary.stable_service, &canary.canary_service].into_iter().flatten() {
             cluster.create_service(name);
         }
-        for route in canary.http_routes() {
+        for route in canary.routes() {
             cluster.create_route(&route.name, 1);
         }
         cluster
@@ -233,6 +233,7 @@ impl Cluster {
                 stable_service,
                 canary_service,
                 routes,
+                rules_have_names: _,
                 gateways,
                 runs,
                 background: _,
@@ -279,13 +280,17 @@ impl Cluster {
         let canary = &self.rollout.spec.strategy.canary;
         let background = canary.analysis.as_ref().map(|_| Ok(self.metrics.clone()));
         let step_metrics = canary.steps.iter().enumerate().filter(|(_, step)| step.analysis.is_some());
-        let route = |name: &String| (name.clone(), self.routes.get(name).map(|route| self.with_status(route)));
+        let route = |id: RouteId| {
+            let live = self.routes.get(&id.name).map(|route| self.with_status(route));
+            (id, live)
+        };
         Observed {
             now: self.now,
             replica_sets: self.sets.iter().map(|set| self.replica_set(set)).collect(),
             stable_service: canary.stable_service.as_ref().and_then(|name| self.service(name)),
             canary_service: canary.canary_service.as_ref().and_then(|name| self.service(name)),
-            routes: canary.http_routes().iter().map(|reference| route(&reference.name)).collect(),
+            routes: canary.routes().map(route).collect(),
+            rules_have_names: true,
             gateways: vec![Gateway {
                 namespace: self.namespace(),
                 name: "gateway".to_owned(),

@@ -89,16 +89,17 @@ impl Cluster {
         self.gateways_answer();
     }
 
-    /// Names of the routes that the spec asks for.
+    /// Names of the routes that the spec asks for. In the model no two have the same name, whatever their kind.
     #[must_use]
     pub fn route_names(&self) -> Vec<String> {
-        self.rollout.spec.strategy.canary.http_routes().iter().map(|route| route.name.clone()).collect()
+        self.rollout.spec.strategy.canary.routes().map(|route| route.name).collect()
     }
 
     /// Somebody writes weights into the routes by hand; into one rule of one only, where it is named.
     pub fn edit_weight(&mut self, canary: i32, only: Option<(&str, usize)>) {
-        let (uptime, names) = (self.uptime, self.route_names());
-        for (name, route) in self.routes.iter_mut().filter(|(name, _)| names.contains(name)) {
+        let (uptime, ids) = (self.uptime, self.rollout.spec.strategy.canary.routes().collect::<Vec<_>>());
+        for (name, route) in &mut self.routes {
+            let Some(id) = ids.iter().find(|id| id.name == *name) else { continue };
             let before = route.object["spec"].clone();
             let rules = route.object["spec"]["rules"].as_array_mut();
             for (index, rule) in rules.into_iter().flatten().enumerate() {
@@ -112,7 +113,7 @@ impl Cluster {
                 let generation = route.object["metadata"]["generation"].as_i64().unwrap_or(1);
                 route.object["metadata"]["generation"] = json!(generation + 1);
                 let contender = Contender { manager: "kubectl-edit".to_owned(), version: (generation + 1).to_string() };
-                self.contenders.insert(format!("HTTPRoute {name}"), contender);
+                self.contenders.insert(id.to_string(), contender);
                 route.written = uptime;
             }
         }

@@ -1,6 +1,6 @@
 //! Weights and selectors that a Rollout steers, taken from the live object into Git's version before it is applied.
 //!
-//! `rules` of an HTTPRoute and `selector` of a Service are one value each for server-side apply: without this, each
+//! `rules` of a route and `selector` of a Service are one value each for server-side apply: without this, each
 //! sync would write Git's `weight: 0` over a canary in flight, or a stale weight over an abort. What was merged is
 //! applied with the resourceVersion it was merged from, so that a weight that moved meanwhile answers 409 and is read
 //! again.
@@ -8,6 +8,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::api::names::POD_TEMPLATE_HASH;
+use crate::api::rollout::is_managed_rule as is_managed;
 use crate::manifest::ObjectId;
 
 /// Weight of stable where the live route has none to take: all of it, because the canary gets 0 there.
@@ -22,27 +23,40 @@ pub struct Steering {
     pub stable: String,
     /// Service of the canary pods; empty likewise.
     pub canary: String,
-    /// HTTPRoutes whose weights it sets.
-    pub routes: Vec<String>,
+    /// Routes whose weights it sets: kind and name.
+    pub routes: Vec<(&'static str, String)>,
+    /// Names of the rules that it may add to them.
+    pub managed: Vec<String>,
 }
+
+/// The kinds of routes, each with the field of a Rollout that names them.
+const ROUTES: [(&str, &str); 2] = [("HTTPRoute", "httpRoutes"), ("GRPCRoute", "grpcRoutes")];
 
 impl Steering {
     /// Reads it off a live Rollout; none for an object that is no whole Rollout.
     #[must_use]
     pub fn of(rollout: &Value) -> Option<Self> {
         let canary = rollout.pointer("/spec/strategy/canary")?;
-        let routes = canary.pointer("/trafficRouting/gatewayAPI/httpRoutes").and_then(Value::as_array);
+        let names = |path: &str| {
+            let list = canary.pointer(&format!("/trafficRouting/{path}")).and_then(Value::as_array);
+            list.into_iter().flatten().filter_map(|one| one["name"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+        };
+        let routes = ROUTES
+            .into_iter()
+            .flat_map(|(kind, field)| names(&format!("gatewayAPI/{field}")).into_iter().map(move |name| (kind, name)));
         let service = |key: &str| canary.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
         Some(Self {
             namespace: rollout.pointer("/metadata/namespace")?.as_str()?.to_owned(),
             stable: service("stableService"),
             canary: service("canaryService"),
-            routes: routes.into_iter().flatten().filter_map(|r| r["name"].as_str().map(str::to_owned)).collect(),
+            routes: routes.collect(),
+            managed: names("managedRoutes"),
         })
     }
 
     fn steers_route(&self, id: &ObjectId) -> bool {
-        id.is("gateway.networking.k8s.io", "HTTPRoute") && id.namespace == self.namespace && self.routes.contains(&id.name)
+        let named = |(kind, name): &(&str, String)| id.is("gateway.networking.k8s.io", kind) && *name == id.name;
+        id.namespace == self.namespace && self.routes.iter().any(named)
     }
 
     fn steers_service(&self, id: &ObjectId) -> bool {
@@ -53,16 +67,17 @@ impl Steering {
 /// Could a Rollout steer an object of this kind?
 #[must_use]
 pub fn is_steerable(id: &ObjectId) -> bool {
-    id.is("", "Service") || id.is("gateway.networking.k8s.io", "HTTPRoute")
+    id.is("", "Service") || ROUTES.iter().any(|(kind, _)| id.is("gateway.networking.k8s.io", kind))
 }
 
 /// Puts what live Rollouts steer into Git's version of an object; says whether the object is steered at all, and so
 /// has to be applied with the live object's resourceVersion.
 ///
-/// An HTTPRoute that a Rollout names: in every rule with both of its Services, their weights are those of the same rule
+/// A route that a Rollout names: in every rule with both of its Services, their weights are those of the same rule
 /// of the live route. Rules are the same by name; without a name by their matches; what then is left, by place. In a rule that
 /// is new, or where the live rule lacks one of the two, the canary gets 0 and stable what Git says, but never 0.
-/// Rules that name only one of the two Services are not the Rollout's and stay as Git has them.
+/// Rules that name only one of the two Services are not the Rollout's and stay as Git has them. Live rules that steps added
+/// (`managedRoutes`) stay, in front; a rule of such a name in Git counts for nothing.
 ///
 /// A Service that a Rollout names: the selector's `tidegate.dev/pod-template-hash` is the live one's, or none.
 pub fn merge(id: &ObjectId, value: &mut Value, live: Option<&Value>, rollouts: &[Steering]) -> bool {
@@ -87,9 +102,13 @@ fn merge_selector(value: &mut Value, live: Option<&Value>) {
 }
 
 fn merge_route(value: &mut Value, live: Option<&Value>, rollouts: &[&Steering]) {
-    let live_rules: &[Value] =
-        live.and_then(|live| live.pointer("/spec/rules")?.as_array()).map_or(&[], |rules| rules.as_slice());
+    let names: Vec<String> = rollouts.iter().flat_map(|rollout| rollout.managed.iter().cloned()).collect();
+    let is_managed = |rule: &Value| rule.get("name").and_then(Value::as_str).is_some_and(|name| is_managed(name, &names));
+    let live_rules = live.and_then(|live| live.pointer("/spec/rules")?.as_array()).into_iter().flatten();
+    let (added, live_rules): (Vec<Value>, Vec<Value>) = live_rules.cloned().partition(is_managed);
+    let live_rules = live_rules.as_slice();
     let Some(rules) = value.pointer_mut("/spec/rules").and_then(Value::as_array_mut) else { return };
+    rules.retain(|rule| !is_managed(rule));
     let mut used = vec![false; live_rules.len()];
     let pairs: Vec<Option<usize>> = {
         let mut same: Vec<_> = rules.iter().map(|rule| same_rule(rule, live_rules, &mut used)).collect();
@@ -105,6 +124,7 @@ fn merge_route(value: &mut Value, live: Option<&Value>, rollouts: &[&Steering]) 
             merge_rule(rule, found.and_then(|index| live_rules.get(index)), rollout);
         }
     }
+    rules.splice(0..0, added);
 }
 
 /// Index of the live rule with the same name, or, for a rule without one, of the first with the same matches.

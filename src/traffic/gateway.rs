@@ -1,14 +1,20 @@
-//! Gateway API: the weights of a Rollout's two Services in an HTTPRoute, as a JSON Patch of the live object.
+//! Gateway API: the weights of a Rollout's two Services in a route, and the rules that it adds, as a JSON Patch of the live
+//! object.
 //!
 //! The route is never owned and never round-tripped through typed structs: `rules` is an atomic list for
 //! server-side apply and a typed copy drops fields it does not know. Only the weights of the two Services are
-//! touched, in every rule that names both; everything else stays byte for byte.
+//! touched, in every rule that names both; everything else stays byte for byte. Rules for single requests ([`rules`])
+//! come and go by their names.
+
+mod rules;
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation, ReplaceOperation, TestOperation};
 use serde_json::{Value, json};
 
 use crate::api::names;
+use crate::api::rollout::RouteKind;
+pub use rules::HeaderRule;
 
 /// The two Services of a Rollout, by name.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +71,7 @@ pub enum RouteError {
     },
 }
 
-/// The splits between the two Services in a live HTTPRoute, one for each rule that names both.
+/// The splits between the two Services in a live route, one for each rule that names both.
 pub fn splits(route: &Value, services: Services<'_>) -> Result<Vec<RuleSplit>, RouteError> {
     let empty = Vec::new();
     let rules = route.pointer("/spec/rules").and_then(Value::as_array).unwrap_or(&empty);
@@ -116,32 +122,63 @@ pub fn is_at(splits: &[RuleSplit], weight: i32) -> bool {
     splits.iter().all(|split| split.is_exactly(weight))
 }
 
-/// Does the route carry the label that tells other tools to leave it alone exactly while the canary has weight?
-#[must_use]
-pub fn label_fits(route: &Value, weight: i32) -> bool {
-    (label_of(route) == Some(names::CANARY_IN_PROGRESS)) == (weight > 0)
+/// Does the route carry the label that tells other tools to leave it alone exactly while the canary gets requests?
+fn label_fits(route: &Value, wanted: Wanted<'_>) -> bool {
+    (label_of(route) == Some(names::CANARY_IN_PROGRESS)) == wanted.has_traffic()
 }
 
 fn label_of(route: &Value) -> Option<&str> {
     route.pointer("/metadata/labels").and_then(|labels| labels.get(names::CANARY)).and_then(Value::as_str)
 }
 
-/// The patch that gives the canary `weight` percent (0..=100) and stable the rest, or `None` when there is nothing to do.
+/// What a route is to be like.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Percent of the canary, 0..=100; the rest is stable's.
+    pub weight: i32,
+    /// Rules for single requests, in the order of precedence.
+    pub rules: &'a [HeaderRule],
+    /// Names under which such rules may be there; whatever else has one of them goes.
+    pub managed: &'a [String],
+}
+
+impl Wanted<'_> {
+    const fn has_traffic(&self) -> bool {
+        self.weight > 0 || !self.rules.is_empty()
+    }
+}
+
+/// How a route differs from what it is to be like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// What makes it so.
+    pub patch: Patch,
+    /// The canary's largest share before, in percent.
+    pub from: i32,
+    /// More traffic may go to the canary than before: by weight, or by a rule.
+    pub raises: bool,
+}
+
+/// What brings a route to what is wanted, or `None` when it is there: weights, rules and label.
 ///
 /// Each write stands behind tests of the route's uid and of the backend's name and weight as they were seen, so that
-/// an edit by somebody else in between fails the patch instead of being half overwritten. One that raises the weight
-/// also stands behind the route's generation.
-pub fn patch(route: &Value, services: Services<'_>, weight: i32) -> Result<Option<Patch>, RouteError> {
+/// an edit by somebody else in between fails the patch instead of being half overwritten. One that lets more traffic to
+/// the canary also stands behind the route's generation.
+pub fn change(route: &Value, kind: RouteKind, services: Services<'_>, wanted: Wanted<'_>) -> Result<Option<Change>, RouteError> {
     let splits = splits(route, services)?;
-    if is_at(&splits, weight) && label_fits(route, weight) {
+    let standing = rules::standing(route, kind, &splits, wanted.managed, wanted.rules);
+    let weight = wanted.weight;
+    if is_at(&splits, weight) && label_fits(route, wanted) && standing.fits {
         return Ok(None);
     }
+    let from = canary_weight(&splits);
+    let raises = weight > from || standing.lacks;
     let mut operations = Vec::new();
     if let Some(uid) = route.pointer("/metadata/uid") {
         operations.push(test("/metadata/uid", uid.clone()));
     }
     // More traffic only on the very spec that was seen: the same weights may be there again for another reason.
-    if let Some(generation) = route.pointer("/metadata/generation").filter(|_| weight > canary_weight(&splits)) {
+    if let Some(generation) = route.pointer("/metadata/generation").filter(|_| raises) {
         operations.push(test("/metadata/generation", generation.clone()));
     }
     for split in splits.iter().filter(|split| !split.is_exactly(weight)) {
@@ -157,14 +194,41 @@ pub fn patch(route: &Value, services: Services<'_>, weight: i32) -> Result<Optio
             operations.push(PatchOperation::Add(AddOperation { path: pointer(&path), value: json!(wanted) }));
         }
     }
-    label_operations(route, weight, &mut operations);
-    Ok(Some(Patch(operations)))
+    rules::operations(route, standing, &mut operations);
+    label_operations(route, wanted, &mut operations);
+    Ok(Some(Change { patch: Patch(operations), from, raises }))
 }
 
-fn label_operations(route: &Value, weight: i32, operations: &mut Vec<PatchOperation>) {
+/// Is the route exactly what is wanted: weights in every rule, rules, label?
+pub fn is_as(route: &Value, kind: RouteKind, services: Services<'_>, wanted: Wanted<'_>) -> Result<bool, RouteError> {
+    change(route, kind, services, wanted).map(|change| change.is_none())
+}
+
+/// Has the route a managed rule other than the wanted ones?
+pub fn has_others(route: &Value, kind: RouteKind, services: Services<'_>, wanted: Wanted<'_>) -> Result<bool, RouteError> {
+    let splits = splits(route, services)?;
+    Ok(rules::standing(route, kind, &splits, wanted.managed, wanted.rules).has_others)
+}
+
+/// The wanted rules that are in the route as they are wanted.
+pub fn present(
+    route: &Value,
+    kind: RouteKind,
+    services: Services<'_>,
+    wanted: Wanted<'_>,
+) -> Result<Vec<HeaderRule>, RouteError> {
+    let splits = splits(route, services)?;
+    let is_there = |rule: &&HeaderRule| {
+        let one = std::slice::from_ref(*rule);
+        !rules::standing(route, kind, &splits, wanted.managed, one).lacks
+    };
+    Ok(wanted.rules.iter().filter(is_there).cloned().collect())
+}
+
+fn label_operations(route: &Value, wanted: Wanted<'_>, operations: &mut Vec<PatchOperation>) {
     let path = format!("/metadata/labels/{}", names::CANARY.replace('~', "~0").replace('/', "~1"));
     let labels = route.pointer("/metadata/labels").is_some_and(Value::is_object);
-    match (label_of(route), weight > 0) {
+    match (label_of(route), wanted.has_traffic()) {
         (Some(_), false) => operations.push(PatchOperation::Remove(RemoveOperation { path: pointer(&path) })),
         (Some(names::CANARY_IN_PROGRESS), true) | (None, false) => {}
         (Some(_), true) => operations

@@ -28,9 +28,10 @@ pub fn rollout() -> Value {
             "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"fieldOfALaterVersion": true}},
             "strategy": {"canary": {
                 "stableService": "web-stable", "canaryService": "web-canary",
-                "trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}]}},
+                "trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}], "grpcRoutes": [{"name": "api"}]}, "managedRoutes": [{"name": "beta"}]},
                 "steps": [{"setWeight": 10}, {"pause": {"duration": "1h30m"}}, {"pause": {}}, {"pause": {"duration": 90}}, {"analysis": analysis},
-                    {"setCanaryScale": {"replicas": 1}}, {"setCanaryScale": {"weight": 25}}, {"setCanaryScale": {"matchTrafficWeight": true}}],
+                    {"setCanaryScale": {"replicas": 1}}, {"setCanaryScale": {"weight": 25}}, {"setCanaryScale": {"matchTrafficWeight": true}},
+                    {"setHeaderRoute": {"name": "beta", "match": [{"headerName": "x-a", "headerValue": {"exact": "1"}}, {"headerName": "x-b", "headerValue": {"prefix": "1"}}, {"headerName": "x-c", "headerValue": {"regex": "1|2"}}]}}, {"setHeaderRoute": {"name": "beta"}}],
                 "analysis": background, "onFailure": "Pause", "scaleDownDelaySeconds": 30, "abortScaleDownDelaySeconds": "0",
                 "scaleDownDelayRevisionLimit": 1, "dynamicStableScale": true, "minPodsPerReplicaSet": 2, "maxUnavailable": "10%",
                 "canaryMetadata": metadata, "stableMetadata": metadata,
@@ -45,7 +46,10 @@ fn unrouted() -> Value {
     let mut rollout = rollout();
     let canary = rollout["spec"]["strategy"]["canary"].as_object_mut().unwrap();
     canary.retain(|key, _| ["steps", "analysis", "canaryMetadata", "antiAffinity"].contains(&key.as_str()));
-    canary["steps"].as_array_mut().unwrap().retain(|step| step.get("setCanaryScale").is_none());
+    canary["steps"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|step| step.get("setCanaryScale").is_none() && step.get("setHeaderRoute").is_none());
     canary.insert("maxSurge".to_owned(), json!("25%"));
     canary.insert("maxUnavailable".to_owned(), json!(0));
     rollout
@@ -169,7 +173,7 @@ type Refused = (Value, &'static str, Value, &'static str, &'static str);
 
 fn refused_rollouts() -> Vec<Refused> {
     let canary = "/spec/strategy/canary";
-    let one_key = "a step has exactly one of setWeight, setCanaryScale, pause, analysis";
+    let one_key = "a step has exactly one of setWeight, setCanaryScale, pause, analysis, setHeaderRoute";
     let at = |rest: &str| -> &'static str { Box::leak(format!("{canary}{rest}").into_boxed_str()) };
     let name =
         "a Rollout's name may have at most 52 characters, because its ReplicaSets and AnalysisRuns carry it in their names";
@@ -196,6 +200,27 @@ fn refused_rollouts() -> Vec<Refused> {
             "canaryService must be another Service than stableService",
         ),
         (rollout(), at("/steps/0"), json!({}), "spec.strategy.canary.steps[0]", one_key),
+        (
+            rollout(),
+            at("/steps/8/setHeaderRoute/name"),
+            json!("staff"),
+            "spec.strategy.canary",
+            "setHeaderRoute.name must be one of trafficRouting.managedRoutes",
+        ),
+        (
+            rollout(),
+            at("/steps/8/setHeaderRoute/match/0/headerValue"),
+            json!({"exact": "1", "regex": "1"}),
+            "spec.strategy.canary.steps[8].setHeaderRoute.match[0].headerValue",
+            "headerValue has exactly one of exact, prefix, regex",
+        ),
+        (
+            rollout(),
+            at("/trafficRouting/gatewayAPI"),
+            json!({"httpRoutes": []}),
+            "spec.strategy.canary.trafficRouting.gatewayAPI",
+            "gatewayAPI names at least one route, in httpRoutes or grpcRoutes",
+        ),
         (rollout(), at("/steps/0"), json!({"setWeight": 10, "pause": {}}), "spec.strategy.canary.steps[0]", one_key),
         (
             rollout(),

@@ -278,7 +278,15 @@ fn line(write: &Write) -> Option<String> {
         ("patch", "httproutes", "") => {
             let weights = changes.iter().filter(|change| change["path"].as_str().is_some_and(|path| path.ends_with("/weight")));
             let weights: Vec<String> = weights.map(|change| change["value"].to_string()).collect();
-            format!("HTTPRoute {name}: {}", weights.join("/"))
+            let weights = (!weights.is_empty()).then(|| weights.join("/"));
+            let ours = |change: &&&Value| {
+                change["path"].as_str().is_some_and(|path| path.starts_with("/spec/rules/") && !path.ends_with("/weight"))
+            };
+            let rules = changes.iter().filter(ours).map(|change| match change["value"]["name"].as_str() {
+                Some(name) => format!("rule {name}"),
+                None => "a rule less".to_owned(),
+            });
+            format!("HTTPRoute {name}: {}", weights.into_iter().chain(rules).collect::<Vec<_>>().join(", "))
         }
         ("patch", "analysisruns", "") => format!("end AnalysisRun {name}: {}", first.as_str()?),
         ("patch", "rollouts", "status") => record(&first),

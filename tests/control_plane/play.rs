@@ -11,7 +11,8 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
-use tidegate::controller::rollout::observe::http_route;
+use tidegate::api::rollout::RouteKind;
+use tidegate::controller::rollout::observe::route_resource;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -96,7 +97,7 @@ pub async fn kubelet(client: Client, namespace: String, script: Arc<Script>) {
 
 /// Plays the gateway for one namespace's routes.
 pub async fn gateway(client: Client, namespace: String, script: Arc<Script>) {
-    let routes: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &http_route());
+    let routes: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &route_resource(RouteKind::Http));
     let mut seen: BTreeMap<(String, i64), Instant> = BTreeMap::new();
     loop {
         tokio::time::sleep(LOOK).await;
@@ -147,9 +148,12 @@ pub async fn install_gateway_api(client: &Client) {
     if *done {
         return;
     }
-    for (kind, plural, namespaced) in
-        [("HTTPRoute", "httproutes", true), ("Gateway", "gateways", true), ("GatewayClass", "gatewayclasses", false)]
-    {
+    for (kind, plural, namespaced) in [
+        ("HTTPRoute", "httproutes", true),
+        ("GRPCRoute", "grpcroutes", true),
+        ("Gateway", "gateways", true),
+        ("GatewayClass", "gatewayclasses", false),
+    ] {
         let crd = definition(kind, plural, namespaced);
         let name = crd["metadata"]["name"].as_str().unwrap();
         if support::api_of(client, &crd, None).get_opt(name).await.unwrap().is_none() {

@@ -455,3 +455,32 @@ async fn a_service_has_one_rollout() {
     })
     .await;
 }
+
+/// Protects: requests by header, on an API server: one write brings the rule, one takes it away at the stop, before anything
+/// else, and in between none is written again.
+#[tokio::test]
+async fn a_header_route_comes_and_goes() {
+    in_world(async |world| {
+        let headers = json!([{"headerName": "x-staff", "headerValue": {"exact": "yes"}}]);
+        let steps = json!([{"setHeaderRoute": {"name": "staff", "match": headers}}, {"pause": {}}]);
+        let mut rollout = world.rollout("shop", "shop:1");
+        rollout["spec"]["strategy"]["canary"]["trafficRouting"]["managedRoutes"] = json!([{"name": "staff"}]);
+        rollout["spec"]["strategy"]["canary"]["steps"] = steps;
+        let journal = Arc::new(Journal::default());
+        let running = world.run(&Wire::new(&journal, world.judge("shop"))).await;
+        world.surroundings("shop").await;
+        world.create(&rollout).await;
+        world.until_healthy("shop", "shop:1").await;
+        world.deploy("shop", "shop:2").await;
+        world.until_paused("shop", 1).await;
+        world.rest(&journal).await;
+        world.request("shop", "1", "abort").await;
+        world.until("shop", "stopped, its pods gone", |status| status["abort"] == true && status["scaleDowns"].is_null()).await;
+        end(world, &journal, running).await;
+        let routes: Vec<String> = world.story(&journal).into_iter().filter(|line| line.starts_with("HTTPRoute")).collect();
+        assert_eq!(routes, ["HTTPRoute shop: rule staff", "HTTPRoute shop: a rule less"]);
+        let left = world.object(&world.route("shop")).await;
+        assert_eq!(left.data["spec"]["rules"], world.route("shop")["spec"]["rules"], "the route is as it was");
+    })
+    .await;
+}

@@ -269,3 +269,40 @@ async fn autoscaled_in_flight() {
     })
     .await;
 }
+
+/// Protects: a release that only staff sees first: whoever has the header gets the new version and nobody else does, on a real
+/// gateway; the API server's own view of the rule is taken for what was written (no write at rest); no request is lost.
+#[tokio::test]
+async fn staff_first() {
+    let headers = json!([{"headerName": "x-staff", "headerValue": {"exact": "yes"}}]);
+    let mut spec = canary(
+        json!({"steps": [{"setHeaderRoute": {"name": "staff", "match": headers}}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]}),
+    );
+    spec["spec"]["strategy"]["canary"]["trafficRouting"] = json!({"managedRoutes": [{"name": "staff"}]});
+    story("staff", spec, async |shop: &Shop| {
+        let load = shop.load(RATE);
+        shop.release("2").await;
+        shop.paused_at(1).await;
+        // The gateway reads its routes a moment after it confirmed them.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        for _ in 0..20 {
+            assert_eq!(shop.version(&[("x-staff", "yes")]).await.as_deref(), Some("2"));
+            assert_eq!(shop.version(&[("x-staff", "no")]).await.as_deref(), Some("1"));
+            assert_eq!(shop.version(&[]).await.as_deref(), Some("1"));
+        }
+        assert_eq!(writes_while(shop, async || tokio::time::sleep(Duration::from_secs(5)).await).await, 0, "at rest");
+        shop.ask(&["abort", "web"]);
+        shop.stopped().await;
+        assert_eq!(shop.version(&[("x-staff", "yes")]).await.as_deref(), Some("1"));
+        shop.ask(&["retry", "web"]);
+        shop.paused_at(1).await;
+        shop.ask(&["promote", "web"]);
+        shop.paused_at(3).await;
+        shop.ask(&["promote", "web"]);
+        shop.promoted().await;
+        shop.pods(2).await;
+        load.end().assert_none_lost();
+        assert_eq!(shop.version(&[("x-staff", "no")]).await.as_deref(), Some("2"));
+    })
+    .await;
+}

@@ -4,6 +4,7 @@
 use rstest::rstest;
 use serde_json::json;
 use tidegate::api::analysis::RunPhase;
+use tidegate::api::rollout::{RouteId, RouteKind};
 use tidegate::rollout::effect::Effect;
 use tidegate::rollout::invariant::{self, Actor, State};
 use tidegate::rollout::observed::Observed;
@@ -94,7 +95,7 @@ fn an_abort_raises_no_route() {
     let mut second = cluster.routes[0].1.clone().unwrap();
     second["spec"]["rules"][0]["backendRefs"][0]["weight"] = json!(100);
     second["spec"]["rules"][0]["backendRefs"][1]["weight"] = json!(0);
-    cluster.routes.push(("second".to_owned(), Some(second)));
+    cluster.routes.push((RouteId { kind: RouteKind::Http, name: "second".to_owned() }, Some(second)));
     let effects = tidegate::rollout::decide(&rollout, &cluster).effects;
     let raised = effects.iter().filter(|effect| matches!(effect, Effect::SetWeight { from, to, .. } if to > from));
     assert_eq!(raised.count(), 0, "{effects:?}");

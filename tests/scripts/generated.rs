@@ -31,6 +31,8 @@ fn line() -> impl Strategy<Value = String> {
         1 => (0_u32..12).prop_map(|replicas| format!("replicas {replicas}")),
         1 => prop_oneof!["silent", "1s", "4s"].prop_map(|how| format!("gateway {how}")),
         1 => prop_oneof!["1s", "15s", "never shop:2", "never shop:3"].prop_map(|how| format!("pods {how}")),
+        1 => prop_oneof!["pause", "resume", "restart", "restart pods", "away 20s"].prop_map(|line| line.to_string()),
+        1 => Just("route web deleted\nwait 3s\nroute created".to_owned()),
     ]
 }
 
@@ -44,6 +46,8 @@ fn script() -> impl Strategy<Value = Vec<String>> {
         2 => Just(Some(r#"#! {"spec": {"replicas": 10, "strategy": {"canary": {"stableService": null, "canaryService": null, "trafficRouting": null}}}}"#)),
         2 => Just(Some(r#"#! {"spec": {"strategy": {"canary": {"trafficRouting": null, "maxSurge": 0, "maxUnavailable": "50%", "steps": [{"setWeight": 40}, {"pause": {"duration": "20s"}}, {"setWeight": 100}, {"pause": {"duration": "20s"}}]}}}}"#)),
         1 => Just(Some(r#"#! {"spec": {"replicas": 1, "strategy": {"canary": {"trafficRouting": null, "maxSurge": 1, "maxUnavailable": 0}}}}"#)),
+        2 => Just(Some(r#"#! {"spec": {"strategy": {"canary": {"trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}], "grpcRoutes": [{"name": "api"}]}, "managedRoutes": [{"name": "a"}, {"name": "b"}]}, "steps": [{"setHeaderRoute": {"name": "a", "match": [{"headerName": "x-a", "headerValue": {"exact": "1"}}]}}, {"pause": {"duration": "5s"}}, {"setWeight": 30}, {"setHeaderRoute": {"name": "b", "match": [{"headerName": "x-b", "headerValue": {"exact": "1"}}]}}, {"pause": {"duration": "20s"}}, {"setHeaderRoute": {"name": "a"}}, {"setWeight": 60}]}}}}"#)),
+        2 => Just(Some(r#"#! {"spec": {"replicas": 2, "strategy": {"canary": {"trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}], "grpcRoutes": [{"name": "api"}]}, "managedRoutes": [{"name": "a"}, {"name": "b"}]}, "dynamicStableScale": true, "steps": [{"setWeight": 40}, {"setHeaderRoute": {"name": "b", "match": [{"headerName": "x-b", "headerValue": {"exact": "1"}}]}}, {"setWeight": 0}, {"pause": {"duration": "10s"}}, {"setHeaderRoute": {"name": "b"}}, {"pause": {"duration": "10s"}}, {"setWeight": 100}, {"pause": {}}]}}}}"#)),
     ];
     (steps, prop::collection::vec(line(), 3..25)).prop_map(|(header, mut lines)| {
         if let Some(header) = header {

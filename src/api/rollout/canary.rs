@@ -6,6 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::routing::{RouteId, RouteKind, RouteRef, SetHeaderRoute, TrafficRouting};
 use crate::api::analysis::Argument;
 use crate::api::{Duration, PodCount};
 
@@ -22,6 +23,7 @@ use crate::api::{Duration, PodCount};
 #[x_kube(validation = Rule::new("has(self.trafficRouting) || !has(self.minPodsPerReplicaSet)").message("minPodsPerReplicaSet needs trafficRouting: without it pods are the traffic, and more of them would be more traffic"))]
 #[x_kube(validation = Rule::new("has(self.trafficRouting) || !has(self.scaleDownDelayRevisionLimit)").message("scaleDownDelayRevisionLimit needs trafficRouting: without it old pods go at once"))]
 #[x_kube(validation = Rule::new("has(self.trafficRouting) || !has(self.steps) || self.steps.all(step, !has(step.setCanaryScale))").message("setCanaryScale needs trafficRouting: without it pods are the traffic, and setWeight sets them"))]
+#[x_kube(validation = Rule::new("!has(self.steps) || self.steps.all(step, !has(step.setHeaderRoute) || (has(self.trafficRouting) && has(self.trafficRouting.managedRoutes) && self.trafficRouting.managedRoutes.exists(route, route.name == step.setHeaderRoute.name)))").message("setHeaderRoute.name must be one of trafficRouting.managedRoutes"))]
 pub struct Canary {
     /// Service whose pods are the stable revision's. Without `trafficRouting` it may be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,10 +81,20 @@ pub struct Canary {
 }
 
 impl Canary {
-    /// The HTTPRoutes whose weights are set.
-    #[must_use]
-    pub fn http_routes(&self) -> &[RouteRef] {
-        self.traffic_routing.as_ref().map_or(&[], |routing| &routing.gateway_api.http_routes)
+    /// The routes whose weights are set, in the order of the spec.
+    pub fn routes(&self) -> impl Iterator<Item = RouteId> {
+        let gateway = self.traffic_routing.as_ref().map(|routing| &routing.gateway_api);
+        let of = |kind: RouteKind, refs: &[RouteRef]| {
+            refs.iter().map(|route| RouteId { kind, name: route.name.clone() }).collect::<Vec<_>>()
+        };
+        gateway.into_iter().flat_map(move |gateway| {
+            of(RouteKind::Http, &gateway.http_routes).into_iter().chain(of(RouteKind::Grpc, &gateway.grpc_routes))
+        })
+    }
+
+    /// Names of the rules that `setHeaderRoute` may add, in the order of precedence.
+    pub fn managed_routes(&self) -> impl Iterator<Item = &str> {
+        self.traffic_routing.iter().flat_map(|routing| &routing.managed_routes).map(|route| route.name.as_str())
     }
 }
 
@@ -112,36 +124,10 @@ pub struct DryRun {
     pub metric_name: String,
 }
 
-/// What splits the traffic between stable and canary.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TrafficRouting {
-    /// Gateway API routes.
-    #[serde(rename = "gatewayAPI")]
-    pub gateway_api: GatewayApi,
-}
-
-/// Gateway API routes whose backend weights are set.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct GatewayApi {
-    /// HTTPRoutes in the Rollout's namespace. In every rule that names both Services, their weights are set; nothing else is touched.
-    #[schemars(length(min = 1, max = 20))]
-    pub http_routes: Vec<RouteRef>,
-}
-
-/// A route by name.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
-pub struct RouteRef {
-    /// Name of the route, in the Rollout's namespace.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-}
-
 /// One step: exactly one of the fields.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.setWeight), has(self.setCanaryScale), has(self.pause), has(self.analysis)].filter(x, x).size() == 1").message("a step has exactly one of setWeight, setCanaryScale, pause, analysis"))]
+#[x_kube(validation = Rule::new("[has(self.setWeight), has(self.setCanaryScale), has(self.pause), has(self.analysis), has(self.setHeaderRoute)].filter(x, x).size() == 1").message("a step has exactly one of setWeight, setCanaryScale, pause, analysis, setHeaderRoute"))]
 pub struct Step {
     /// Percent of traffic for the canary, 0..100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -156,6 +142,9 @@ pub struct Step {
     /// Run an analysis to its end; go on when it is Successful.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<StepAnalysis>,
+    /// Send all requests with certain headers to the canary, whatever its weight, from this step on until one without `match`, or the end of the steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_header_route: Option<SetHeaderRoute>,
 }
 
 /// Labels and annotations of the pods of one role.

@@ -6,7 +6,7 @@ use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::observe::{http_route, replica_set_resource};
+use super::observe::{replica_set_resource, route_resource};
 use crate::api::analysis::AnalysisRun;
 use crate::api::names;
 use crate::api::rollout::{Rollout, RolloutStatus};
@@ -33,8 +33,8 @@ impl Executor<'_> {
         match effect {
             Effect::RecordStatus => self.record(status).await,
             Effect::SetWeight { route, patch, to, .. } => {
-                let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &http_route());
-                patch_json(&api, route, patch.clone(), &format!("set weight {to} in HTTPRoute {route}")).await
+                let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &route_resource(route.kind));
+                patch_json(&api, &route.name, patch.clone(), &format!("set weight {to} in {route}")).await
             }
             Effect::SetSelector { service, uid, resource_version, from, to } => {
                 let api: Api<Service> = Api::namespaced(self.client.clone(), namespace);

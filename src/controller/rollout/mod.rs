@@ -210,7 +210,10 @@ async fn tell(ctx: &Context, rollout: &Rollout, before: &RolloutStatus, after: &
 fn describe(effect: &Effect) -> String {
     match effect {
         Effect::RecordStatus => "record status".to_owned(),
-        Effect::SetWeight { route, from, to, .. } => format!("HTTPRoute {route}: canary weight {from} -> {to}"),
+        Effect::SetWeight { route, from, to, rules, .. } => {
+            let rules = if rules.is_empty() { String::new() } else { format!(", header routes {}", rules.join(", ")) };
+            format!("{route}: canary weight {from} -> {to}{rules}")
+        }
         Effect::SetSelector { service, to, .. } => format!("Service {service}: selects {to}"),
         Effect::CreateReplicaSet { hash, replicas, .. } => format!("ReplicaSet of {hash}: created with {replicas} pods"),
         Effect::DressReplicaSet { name, .. } => format!("ReplicaSet {name}: metadata, affinity or minReadySeconds changed"),

@@ -7,7 +7,9 @@ use futures::future::try_join_all;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, PartialObjectMeta, PostParams};
+use kube::api::{
+    Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams,
+};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 
@@ -15,6 +17,7 @@ use crate::analysis::{Purpose, ResolveContext, Template, resolve};
 use crate::api::analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Metric};
 use crate::api::names;
 use crate::api::request::RolloutAction;
+use crate::api::rollout::{RouteId, RouteKind};
 use crate::controller::error::{Error, find, status_code, within};
 use crate::rollout::dress::Dress;
 use crate::rollout::managers::{self, Contender};
@@ -24,10 +27,10 @@ use crate::rollout::spec::{Analysis, Step, ValidatedRollout};
 use crate::rollout::trouble::{self, Trouble};
 use crate::traffic::gateway::Gateway;
 
-/// HTTPRoute as Gateway API serves it.
+/// A kind of route as Gateway API serves it.
 #[must_use]
-pub fn http_route() -> ApiResource {
-    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute"), "httproutes")
+pub fn route_resource(kind: RouteKind) -> ApiResource {
+    gateway_resource(kind.kind(), kind.plural())
 }
 
 /// Another kind of Gateway API.
@@ -42,6 +45,7 @@ pub async fn observe(client: &Client, rollout: &ValidatedRollout, now: jiff::Tim
     if !observed.replica_sets.iter().any(|set| set.hash == rollout.hash) {
         observed.template = try_template(client, rollout).await?;
     }
+    observed.rules_have_names = try_rule_names(client, rollout, &observed).await?;
     Ok(observed)
 }
 
@@ -61,9 +65,8 @@ pub async fn glance(client: &Client, rollout: &ValidatedRollout, now: jiff::Time
     let sets: Vec<observed::ReplicaSet> = raw_sets.iter().map(replica_set).collect();
     let pods = get_pods(client, rollout, &sets, now).await?;
     let trouble = get_trouble(client, rollout, &raw_sets).await?;
-    let route_contenders = routes
-        .iter()
-        .filter_map(|(name, route)| Some((format!("HTTPRoute {name}"), managers::contender(route.as_ref()?, "rules")?)));
+    let route_contenders =
+        routes.iter().filter_map(|(id, route)| Some((id.to_string(), managers::contender(route.as_ref()?, "rules")?)));
     let services = [&stable, &canary].into_iter().flatten();
     let service_contenders =
         services.filter_map(|found| Some((format!("Service {}", found.service.name_any()), found.contender()?)));
@@ -74,6 +77,7 @@ pub async fn glance(client: &Client, rollout: &ValidatedRollout, now: jiff::Time
         stable_service: stable.map(|found| found.with(&hashes)),
         canary_service: canary.map(|found| found.with(&hashes)),
         routes,
+        rules_have_names: true,
         gateways,
         runs,
         background,
@@ -294,17 +298,14 @@ fn ready_endpoints(slices: &[EndpointSlice], hashes: &BTreeMap<String, String>) 
     counts
 }
 
-/// By name; none for one that does not exist.
-type Routes = Vec<(String, Option<Value>)>;
+/// None for one that does not exist.
+type Routes = Vec<(RouteId, Option<Value>)>;
 
 async fn get_routes(client: &Client, rollout: &ValidatedRollout) -> Result<Routes, Error> {
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &rollout.namespace, &http_route());
-    let all = rollout.routes.iter().map(|name| {
-        let api = api.clone();
-        async move {
-            let route = find(&format!("get HTTPRoute {name}"), api.get(name)).await?;
-            Ok::<_, Error>((name.clone(), route.and_then(|route| serde_json::to_value(route).ok())))
-        }
+    let all = rollout.routes.iter().map(|id| async move {
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &rollout.namespace, &route_resource(id.kind));
+        let route = find(&format!("get {id}"), api.get(&id.name)).await?;
+        Ok::<_, Error>((id.clone(), route.and_then(|route| serde_json::to_value(route).ok())))
     });
     try_join_all(all).await
 }
@@ -319,7 +320,7 @@ async fn get_routes_and_gateways(client: &Client, rollout: &ValidatedRollout) ->
 async fn get_gateways(
     client: &Client,
     rollout: &ValidatedRollout,
-    routes: &[(String, Option<Value>)],
+    routes: &[(RouteId, Option<Value>)],
 ) -> Result<Vec<Gateway>, Error> {
     let mut wanted: Vec<(String, String)> = Vec::new();
     let parents = routes.iter().filter_map(|(_, route)| route.as_ref()?.pointer("/spec/parentRefs")?.as_array());
@@ -347,6 +348,37 @@ async fn get_gateway(client: &Client, namespace: String, name: String) -> Result
     let programmed = is_programmed(&gateway);
     let controller = controller.unwrap_or("").to_owned();
     Ok(Some(Gateway { namespace, name, controller, programmed }))
+}
+
+/// Before Gateway API 1.4 the API server drops a rule's name, and with it the way to know a rule that is to be removed
+/// again. Asked, by a dry run, before the first one is added.
+async fn try_rule_names(client: &Client, rollout: &ValidatedRollout, seen: &Observed) -> Result<bool, Error> {
+    let step = rollout.status.current_step_index.and_then(|index| usize::try_from(index).ok()).unwrap_or(0);
+    let asks = rollout.steps.iter().skip(step).any(|step| matches!(step, Step::SetHeaderRoute(_)));
+    if !asks || rollout.status.stable.as_ref().is_none_or(|stable| stable.digest == rollout.digest) {
+        return Ok(true);
+    }
+    for (id, route) in seen.routes.iter().filter_map(|(id, route)| Some((id, route.as_ref()?))) {
+        let named = |route: &Value| {
+            route
+                .pointer("/spec/rules")
+                .and_then(Value::as_array)
+                .is_some_and(|rules| rules.iter().any(|rule| rule.get("name").is_some()))
+        };
+        if named(route) {
+            continue;
+        }
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &rollout.namespace, &route_resource(id.kind));
+        let add = serde_json::json!([{"op": "add", "path": "/spec/rules/0/name", "value": "tidegate-dry-run"}]);
+        let patch: json_patch::Patch = serde_json::from_value(add).unwrap_or_default();
+        let params =
+            PatchParams { dry_run: true, field_manager: Some(names::MANAGER_ROLLOUT.to_owned()), ..PatchParams::default() };
+        let tried = find(&format!("try {id}"), api.patch(&id.name, &params, &Patch::Json::<()>(patch))).await?;
+        if tried.is_some_and(|tried| !named(&serde_json::to_value(tried).unwrap_or_default())) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Has a Gateway been programmed into its data plane?

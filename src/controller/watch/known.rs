@@ -11,8 +11,6 @@ use crate::controller::queue::{Key, Why};
 
 /// Kinds that a Rollout names, by their plural.
 pub const SERVICES: &str = "services";
-/// See [`SERVICES`].
-pub const HTTP_ROUTES: &str = "httproutes";
 
 /// What a Rollout names, in its own namespace.
 type Name = (&'static str, Key);
@@ -57,8 +55,9 @@ pub fn why(rollout: &Rollout) -> Why {
 fn names(rollout: &Rollout, namespace: &Arc<str>) -> Box<[Name]> {
     let canary = &rollout.spec.strategy.canary;
     let services = [&canary.stable_service, &canary.canary_service].into_iter().flatten().map(|name| (SERVICES, name));
-    let routes = canary.http_routes().iter().map(|route| (HTTP_ROUTES, &route.name));
-    let key = |name: &String| Key { namespace: Arc::clone(namespace), name: name.as_str().into() };
+    let services = services.map(|(kind, name)| (kind, name.clone()));
+    let routes = canary.routes().map(|route| (route.kind.plural(), route.name));
+    let key = |name: String| Key { namespace: Arc::clone(namespace), name: name.as_str().into() };
     services.chain(routes).map(|(kind, name)| (kind, key(name))).collect()
 }
 
@@ -135,16 +134,16 @@ mod tests {
         let a = known.note(&rollout("a", "a-stable", "shared", &Value::Null));
         let b = known.note(&rollout("b", "b-stable", "shared", &Value::Null));
         let who = |known: &Known, kind, name: &str| known.who(kind, &Key::new("shop", name));
-        assert_eq!(who(&known, HTTP_ROUTES, "shared"), [a.clone(), b.clone()]);
+        assert_eq!(who(&known, "httproutes", "shared"), [a.clone(), b.clone()]);
         assert_eq!(who(&known, SERVICES, "a-stable"), vec![a.clone()]);
         assert_eq!(who(&known, SERVICES, "shared"), []);
         assert_eq!(known.who(SERVICES, &Key::new("other", "a-stable")), []);
         known.note(&rollout("a", "a-new", "own", &Value::Null));
         assert_eq!(who(&known, SERVICES, "a-stable"), []);
         assert_eq!(who(&known, SERVICES, "a-canary"), vec![a.clone()]);
-        assert_eq!((who(&known, HTTP_ROUTES, "shared"), who(&known, HTTP_ROUTES, "own")), (vec![b.clone()], vec![a.clone()]));
+        assert_eq!((who(&known, "httproutes", "shared"), who(&known, "httproutes", "own")), (vec![b.clone()], vec![a.clone()]));
         known.forget(&a);
-        assert_eq!((who(&known, HTTP_ROUTES, "own"), known.all().count()), (vec![], 1));
+        assert_eq!((who(&known, "httproutes", "own"), known.all().count()), (vec![], 1));
         known.forget(&b);
         assert!(known.named_by.is_empty(), "nothing is left behind");
     }

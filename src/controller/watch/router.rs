@@ -23,10 +23,10 @@ use super::seen::Versions;
 use crate::api::analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate};
 use crate::api::application::Application;
 use crate::api::names;
-use crate::api::rollout::Rollout;
+use crate::api::rollout::{Rollout, RouteKind};
 use crate::controller::Context;
 use crate::controller::queue::{Key, Wakes, Why};
-use crate::controller::rollout::observe::{gateway_resource, http_route, is_programmed};
+use crate::controller::rollout::observe::{gateway_resource, is_programmed, route_resource};
 use crate::sync::own::Owner;
 
 /// Rollouts are first looked at when every kind that they depend on was listed, or after this long.
@@ -106,10 +106,12 @@ impl Router {
             let service = slice.labels().get("kubernetes.io/service-name").cloned().unwrap_or_default();
             router.wake_users(known::SERVICES, &Key::new(&slice.namespace().unwrap_or_default(), &service));
         }));
-        let routes = dynamic(ctx, &http_route());
-        tasks.spawn(self.other(known::HTTP_ROUTES, routes, config(), listed(), |router, route| {
-            router.wake_users(known::HTTP_ROUTES, &key_of(route));
-        }));
+        for kind in RouteKind::ALL {
+            let routes = dynamic(ctx, &route_resource(kind));
+            tasks.spawn(self.other(kind.plural(), routes, config(), listed(), move |router, route| {
+                router.wake_users(kind.plural(), &key_of(route));
+            }));
+        }
         let templates: Metadata<AnalysisTemplate> = ctx.api();
         tasks.spawn(self.other("analysistemplates", templates, config(), listed(), |router, template| {
             router.wake_unsettled(template.namespace().as_deref());

@@ -60,6 +60,8 @@ fn describe_step(draft: &mut Draft<'_>, index: usize) {
         Step::SetCanaryScale(_) => format!("setCanaryScale, {} pods", draft.spec.canary_pods_at(index)),
         Step::Pause(_) => "pause".to_owned(),
         Step::Analysis(_) => "analysis".to_owned(),
+        Step::SetHeaderRoute(rule) if rule.headers.is_empty() => format!("setHeaderRoute {}, removed", rule.name),
+        Step::SetHeaderRoute(rule) => format!("setHeaderRoute {}", rule.name),
     };
     draft.say(RolloutPhase::Progressing, reasons::STEPPING, format!("step {} of {of}: {what}", index + 1));
 }
@@ -70,7 +72,8 @@ fn step(draft: &mut Draft<'_>, index: usize) -> Gate {
         return Gate::Waits;
     }
     let open = match draft.spec.steps[index].clone() {
-        Step::SetWeight(_) => true,
+        // The routes are as this step wants them: see above.
+        Step::SetWeight(_) | Step::SetHeaderRoute(_) => true,
         Step::SetCanaryScale(_) => scale::canary_has(draft, draft.spec.canary_pods_at(index)),
         Step::Pause(length) => pause_step(draft, length),
         Step::Analysis(_) => analysis::step(draft, index),
@@ -125,6 +128,11 @@ fn superseded_is_off(draft: &mut Draft<'_>) -> bool {
 fn spec_can_run(draft: &Draft<'_>) -> Result<(), String> {
     if let TemplateCheck::Refused(why) = &draft.seen.template {
         return Err(format!("spec.template: the API server refuses it: {why}"));
+    }
+    if !draft.seen.rules_have_names {
+        let why =
+            "steps: setHeaderRoute needs Gateway API 1.4 or newer, where rules of routes have names; this cluster drops them";
+        return Err(format!("spec.strategy.canary.{why}"));
     }
     if let Some(Err(why)) = &draft.seen.background
         && !analysis::has_begun(draft, None)

@@ -71,7 +71,7 @@ fn keep(draft: &mut Draft<'_>, alone: bool) -> bool {
         let keep = draft.weight.unwrap_or(0).min(permitted);
         scale::keep_canary(draft, draft.spec.pods_for(keep));
         draft.canary_pods.retain(|effect| matches!(effect, Effect::ScaleReplicaSet { from, to, .. } if to > from));
-        weight::ensure(draft, keep);
+        weight::keep(draft, keep);
     } else {
         draft.canary_pods.clear();
     }

@@ -25,7 +25,8 @@ pub(super) fn act(draft: &mut Draft<'_>) {
         draft.status.restarted_at = Some(at);
         return;
     }
-    let evicted = batch(draft, &stable, &of_stable, &to_go);
+    // Which pods go with a smaller size is not ours to say: those and evicted ones together may be too many.
+    let evicted = if is_shrinking(draft) { Vec::new() } else { batch(draft, &stable, &of_stable, &to_go) };
     let detail = format!(
         "restart: {} of {} pods are older than the restart asked for; they are evicted as PodDisruptionBudgets and maxUnavailable allow",
         to_go.len(),
@@ -33,6 +34,13 @@ pub(super) fn act(draft: &mut Draft<'_>) {
     );
     draft.waiting.get_or_insert((WaitingReason::PodsReady, detail));
     draft.raise.extend(evicted);
+}
+
+/// Is a ReplicaSet about to lose pods, or losing them, because it is to be smaller?
+fn is_shrinking(draft: &Draft<'_>) -> bool {
+    let shrinks = |effect: &Effect| matches!(effect, Effect::ScaleReplicaSet { from, to, .. } if to < from);
+    let about_to = draft.lower.iter().chain(&draft.canary_pods).chain(&draft.raise).any(shrinks);
+    about_to || draft.seen.replica_sets.iter().any(|set| set.current > set.wanted)
 }
 
 fn in_use(draft: &Draft<'_>, pod: &Pod) -> bool {

@@ -1,6 +1,6 @@
 //! ReplicaSets: stable at full strength, the canary at what its weight needs, the others away after their delay.
 
-use super::{Draft, Effect, Situation, after, wear};
+use super::{Draft, Effect, Situation, after, wear, weight};
 use crate::api::Time;
 use crate::api::condition::rollout as reasons;
 use crate::api::rollout::{RolloutPhase, ScaleDown, WaitingReason};
@@ -89,7 +89,9 @@ pub(super) fn keep_canary(draft: &mut Draft<'_>, wanted: i32) {
         Some(set) => {
             draft.canary_pods.extend(number(draft, &spec.hash));
             let weights = draft.status.weights.as_ref();
-            let confirmed = weights.is_some_and(|weights| weights.verified && spec.pods_for(weights.canary) <= wanted);
+            // A rule that is still in a route sends requests that no weight tells of.
+            let answers = weights.map(|weights| spec.pods_for(weights.canary).max(i32::from(weight::has_rules(draft))));
+            let confirmed = weights.is_some_and(|weights| weights.verified) && answers.is_some_and(|pods| pods <= wanted);
             let kept = kept_until(draft, &spec.hash).filter(|_| set.wanted > wanted);
             if set.wanted < wanted || (set.wanted > wanted && confirmed && kept.is_none()) {
                 draft.canary_pods.push(resize(set, wanted));

@@ -3,9 +3,24 @@
 
 use super::{Draft, Effect, ratio};
 use crate::api::condition::rollout as reasons;
+use crate::api::rollout::RouteId;
 use crate::api::rollout::{RolloutPhase, WaitingReason, Weights};
-use crate::traffic::gateway::{self, Services};
+use crate::rollout::spec::ValidatedRollout;
+use crate::traffic::gateway::{self, Change, HeaderRule, Services};
 use serde_json::Value;
+
+use super::Situation;
+
+/// Which rules for single requests a route is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rules {
+    /// Those of the step under way.
+    OfTheStep,
+    /// Of those, the ones that are there: none is added.
+    Kept,
+    /// None.
+    Gone,
+}
 
 fn services<'a>(draft: &Draft<'a>) -> Services<'a> {
     Services { stable: &draft.spec.stable_service, canary: &draft.spec.canary_service }
@@ -20,7 +35,7 @@ pub(super) fn observe(draft: &mut Draft<'_>) {
     let mut largest = 0;
     let mut exact = true;
     let mut unverified = None;
-    for (name, route) in &draft.seen.routes {
+    for (id, route) in &draft.seen.routes {
         let Some(route) = route else {
             draft.status.weights = None;
             return;
@@ -31,10 +46,10 @@ pub(super) fn observe(draft: &mut Draft<'_>) {
         };
         largest = largest.max(gateway::canary_weight(&splits));
         if let Err(why) = gateway::verified(route, &draft.seen.gateways) {
-            unverified.get_or_insert(format!("HTTPRoute {name}: {why}"));
+            unverified.get_or_insert(format!("{id}: {why}"));
         }
     }
-    for (_, route) in draft.seen.routes.iter().filter_map(|(name, route)| route.as_ref().map(|route| (name, route))) {
+    for (_, route) in draft.seen.routes.iter().filter_map(|(id, route)| route.as_ref().map(|route| (id, route))) {
         exact &= gateway::splits(route, names).is_ok_and(|splits| gateway::is_at(&splits, largest));
     }
     draft.weight = Some(largest);
@@ -48,11 +63,11 @@ pub(super) fn observe(draft: &mut Draft<'_>) {
 /// Says which route is missing or does not fit; false when all routes can be used.
 fn route_missing(draft: &mut Draft<'_>) -> bool {
     let names = services(draft);
-    for (name, route) in &draft.seen.routes {
+    for (id, route) in &draft.seen.routes {
         let message = match route {
-            None => format!("HTTPRoute {name} does not exist"),
+            None => format!("{id} does not exist"),
             Some(route) => match gateway::splits(route, names) {
-                Err(why) => format!("HTTPRoute {name}: {why}"),
+                Err(why) => format!("{id}: {why}"),
                 Ok(_) => continue,
             },
         };
@@ -84,39 +99,109 @@ pub(super) fn service_missing(draft: &mut Draft<'_>) -> bool {
     false
 }
 
-/// For each route that is not at `weight`: the canary's share in it now, and the effect that brings it there.
-fn patches(draft: &Draft<'_>, weight: i32) -> Vec<(i32, Effect)> {
-    let names = services(draft);
-    let patch = |(name, route): &(String, Option<Value>)| {
-        let route = route.as_ref()?;
-        let from = gateway::canary_weight(&gateway::splits(route, names).ok()?);
-        let patch = gateway::patch(route, names, weight).ok()??;
-        Some((from, Effect::SetWeight { route: name.clone(), from, to: weight, patch }))
-    };
-    draft.seen.routes.iter().filter_map(patch).collect()
+/// One route of a Rollout.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    spec: &'a ValidatedRollout,
+    id: &'a RouteId,
+    route: &'a Value,
 }
 
-/// Brings all routes to `weight`; what lowers the canary's share goes first of all.
-fn set(draft: &mut Draft<'_>, weight: i32) {
-    for (from, effect) in patches(draft, weight) {
-        if weight > from { draft.raise.push(effect) } else { draft.lower.push(effect) }
+impl<'a> Part<'a> {
+    const fn of(spec: &'a ValidatedRollout, id: &'a RouteId, route: &'a Value) -> Self {
+        Self { spec, id, route }
+    }
+
+    fn services(self) -> Services<'a> {
+        Services { stable: &self.spec.stable_service, canary: &self.spec.canary_service }
+    }
+
+    fn wanted(self, weight: i32, rules: &'a [HeaderRule]) -> gateway::Wanted<'a> {
+        gateway::Wanted { weight, rules, managed: &self.spec.managed }
+    }
+
+    fn change(self, weight: i32, rules: &[HeaderRule]) -> Option<Change> {
+        let part = Part { spec: self.spec, id: self.id, route: self.route };
+        gateway::change(part.route, part.id.kind, part.services(), part.wanted(weight, rules)).ok()?
+    }
+
+    fn is_as(self, weight: i32, rules: &[HeaderRule]) -> bool {
+        let part = Part { spec: self.spec, id: self.id, route: self.route };
+        gateway::is_as(part.route, part.id.kind, part.services(), part.wanted(weight, rules)).unwrap_or(false)
+    }
+
+    /// Those of the rules that it has.
+    fn present(self, rules: &[HeaderRule]) -> Vec<HeaderRule> {
+        let part = Part { spec: self.spec, id: self.id, route: self.route };
+        gateway::present(part.route, part.id.kind, part.services(), part.wanted(0, rules)).unwrap_or_default()
+    }
+
+    /// Has it a managed rule that is none of these?
+    fn has_more_than(self, rules: &[HeaderRule]) -> bool {
+        let part = Part { spec: self.spec, id: self.id, route: self.route };
+        gateway::has_others(part.route, part.id.kind, part.services(), part.wanted(0, rules)).unwrap_or(false)
     }
 }
 
-/// Do all routes say exactly `weight`, label included?
-fn all_at(draft: &Draft<'_>, weight: i32) -> bool {
-    let names = services(draft);
-    draft.seen.routes.iter().all(|(_, route)| {
-        route.as_ref().is_some_and(|route| {
-            gateway::splits(route, names).is_ok_and(|splits| gateway::is_at(&splits, weight))
-                && gateway::label_fits(route, weight)
-        })
-    })
+fn parts<'a>(draft: &Draft<'a>) -> Vec<Part<'a>> {
+    let (spec, seen) = (draft.spec, draft.seen);
+    seen.routes.iter().filter_map(|(id, route)| Some(Part::of(spec, id, route.as_ref()?))).collect()
 }
 
-/// The weight is what is wanted, and every gateway confirmed it; otherwise says what it waits for.
-fn confirmed(draft: &mut Draft<'_>, weight: i32) -> bool {
-    if all_at(draft, weight) && draft.unverified.is_none() {
+/// The rules that the step under way asks for; none where no canary is under way.
+fn step_rules(draft: &Draft<'_>) -> Vec<HeaderRule> {
+    if draft.situation() == Situation::Canary { draft.spec.rules_at(draft.step_index()) } else { Vec::new() }
+}
+
+/// The rules that a route is to have.
+fn rules_of(draft: &Draft<'_>, part: Part<'_>, rules: Rules) -> Vec<HeaderRule> {
+    match rules {
+        Rules::OfTheStep => step_rules(draft),
+        Rules::Kept => part.present(&step_rules(draft)),
+        Rules::Gone => Vec::new(),
+    }
+}
+
+/// For each route that is not as wanted: whether more traffic may go to the canary by it, the canary's share in it now,
+/// and the effect that brings it there.
+fn patches(draft: &Draft<'_>, weight: i32, rules: Rules) -> Vec<(bool, i32, Effect)> {
+    let patch = |part: Part<'_>| {
+        let rules = rules_of(draft, part, rules);
+        let change = part.change(weight, &rules)?;
+        let rules = rules.into_iter().map(|rule| rule.name).collect();
+        let effect = Effect::SetWeight { route: part.id.clone(), from: change.from, to: weight, rules, patch: change.patch };
+        Some((change.raises, change.from, effect))
+    };
+    parts(draft).into_iter().filter_map(patch).collect()
+}
+
+/// Brings all routes to `weight` and these rules; what lowers the canary's share goes first of all.
+fn set(draft: &mut Draft<'_>, weight: i32, rules: Rules) {
+    for (raises, _, effect) in patches(draft, weight, rules) {
+        if raises { draft.raise.push(effect) } else { draft.lower.push(effect) }
+    }
+}
+
+/// Do all routes say exactly `weight` and these rules, label included?
+fn all_at(draft: &Draft<'_>, weight: i32, rules: Rules) -> bool {
+    let parts = parts(draft);
+    parts.len() == draft.seen.routes.len() && parts.into_iter().all(|part| part.is_as(weight, &rules_of(draft, part, rules)))
+}
+
+/// Is a rule of the step missing in a route?
+fn lacks_a_rule(draft: &Draft<'_>) -> bool {
+    let rules = step_rules(draft);
+    parts(draft).into_iter().any(|part| part.present(&rules).len() < rules.len())
+}
+
+/// Has any route a rule that is Tidegate's?
+pub(super) fn has_rules(draft: &Draft<'_>) -> bool {
+    parts(draft).into_iter().any(|part| part.has_more_than(&[]))
+}
+
+/// The weight and the rules are what is wanted, and every gateway confirmed them; otherwise says what it waits for.
+fn confirmed(draft: &mut Draft<'_>, weight: i32, rules: Rules) -> bool {
+    if all_at(draft, weight, rules) && draft.unverified.is_none() {
         return true;
     }
     let detail = draft.unverified.clone().unwrap_or_else(|| format!("weight {weight} % was written just now"));
@@ -124,44 +209,55 @@ fn confirmed(draft: &mut Draft<'_>, weight: i32) -> bool {
     false
 }
 
-/// Brings the canary's weight to `wanted`; true once it is there and confirmed.
+/// Brings the canary's weight to `wanted`, and the rules to those of the step; true once that is confirmed.
 ///
 /// A weight that somebody else changed is corrected here, never taken for progress.
 pub(super) fn ensure(draft: &mut Draft<'_>, wanted: i32) -> bool {
+    reach(draft, wanted, Rules::OfTheStep)
+}
+
+/// The same without a rule that is not there yet.
+pub(super) fn keep(draft: &mut Draft<'_>, wanted: i32) -> bool {
+    reach(draft, wanted, Rules::Kept)
+}
+
+fn reach(draft: &mut Draft<'_>, wanted: i32, rules: Rules) -> bool {
     if !draft.spec.routed {
         return ratio::ensure(draft, wanted);
     }
     if route_missing(draft) || service_missing(draft) {
         // Other routes may still be lowered: less traffic on the canary is always safe.
-        lower_only(draft, wanted);
+        lower_only(draft, wanted, Rules::Kept);
         return false;
     }
     let current = draft.weight.unwrap_or(0);
     let hash = draft.spec.hash.clone();
-    if wanted > 0 && draft.seen.ready(&hash) == 0 && current > 0 {
-        set(draft, 0);
-        draft.wait_for_pods(draft.spec.pods_for(wanted), "the canary has no ready pod, so it gets no traffic");
+    let asks = wanted > 0 || (rules != Rules::Gone && !step_rules(draft).is_empty());
+    if asks && draft.seen.ready(&hash) == 0 && (current > 0 || has_rules(draft)) {
+        set(draft, 0, Rules::Gone);
+        draft.wait_for_pods(draft.spec.pods_for(wanted).max(1), "the canary has no ready pod, so it gets no traffic");
         return false;
     }
-    if wanted == 0 || current > wanted {
-        return come_down(draft, current, wanted);
+    let adds = rules == Rules::OfTheStep && lacks_a_rule(draft);
+    if current > wanted || (wanted == 0 && !adds) {
+        return come_down(draft, current, wanted) && !adds;
     }
     if !points_at_canary(draft, &hash, current, wanted) {
         return false;
     }
-    if all_at(draft, wanted) {
-        return confirmed(draft, wanted);
+    if all_at(draft, wanted, rules) {
+        return confirmed(draft, wanted, rules);
     }
-    if current == wanted {
+    if current == wanted && !adds {
         // Only a rule or a label is off; the share of traffic does not grow.
-        set(draft, wanted);
-        return confirmed(draft, wanted);
+        set(draft, wanted, rules);
+        return confirmed(draft, wanted, rules);
     }
-    let needed = draft.spec.pods_for(wanted);
+    let needed = draft.spec.pods_for(wanted).max(i32::from(adds));
     let available = draft.seen.replica_set(&hash).map_or(0, |set| set.available.min(set.ready));
+    let for_what = if adds { "the header routes".to_owned() } else { format!("a weight of {wanted} %") };
     if available < needed {
-        let detail = format!("{available} of {needed} canary pods are available for a weight of {wanted} %");
-        draft.wait_for_pods(needed, detail);
+        draft.wait_for_pods(needed, format!("{available} of {needed} canary pods are available for {for_what}"));
         return false;
     }
     let serves = draft.seen.canary_service.as_ref().is_some_and(|service| service.serves_only(&hash, needed));
@@ -171,8 +267,9 @@ pub(super) fn ensure(draft: &mut Draft<'_>, wanted: i32) -> bool {
         draft.wait(WaitingReason::PodsReady, detail);
         return false;
     }
-    set(draft, wanted);
-    draft.wait(WaitingReason::WeightVerified, format!("weight {wanted} % was written just now"));
+    set(draft, wanted, rules);
+    let what = if adds { "the header routes were".to_owned() } else { format!("weight {wanted} % was") };
+    draft.wait(WaitingReason::WeightVerified, format!("{what} written just now"));
     false
 }
 
@@ -182,33 +279,33 @@ fn come_down(draft: &mut Draft<'_>, current: i32, wanted: i32) -> bool {
     let canary_ready = draft.seen.ready(&draft.spec.hash);
     let target = wanted.max(current.min(100 - carried_percent(ready, draft.spec.replicas)));
     if target > wanted && canary_ready > 0 {
-        lower_only(draft, target);
+        lower_only(draft, target, Rules::Kept);
         let replicas = draft.spec.replicas;
         let detail = format!("{ready} of {replicas} stable pods are ready; the canary keeps {target} % until stable can take it");
         draft.wait(WaitingReason::StableReady, detail);
         return false;
     }
-    set(draft, wanted);
-    confirmed(draft, wanted)
+    set(draft, wanted, Rules::Kept);
+    confirmed(draft, wanted, Rules::Kept)
 }
 
-/// The canary Service selects the canary. It is moved there only while its weight is a confirmed 0.
+/// The canary Service selects the canary. It is moved there only while a confirmed nothing goes to it.
 fn points_at_canary(draft: &mut Draft<'_>, hash: &str, current: i32, wanted: i32) -> bool {
     let Some(service) = &draft.seen.canary_service else { return false };
     if service.hash.as_deref() == Some(hash) {
         return true;
     }
-    if current > 0 || !all_at(draft, 0) {
-        set(draft, 0);
+    if current > 0 || !all_at(draft, 0, Rules::Gone) {
+        set(draft, 0, Rules::Gone);
         let detail = format!("Service {} points at another revision; its weight goes to 0 first", service.name);
         draft.wait(WaitingReason::WeightVerified, detail);
         return false;
     }
-    if !confirmed(draft, 0) {
+    if !confirmed(draft, 0, Rules::Gone) {
         return false;
     }
     if draft.seen.ready(hash) == 0 {
-        draft.wait_for_pods(draft.spec.pods_for(wanted), "no canary pod is ready yet");
+        draft.wait_for_pods(draft.spec.pods_for(wanted).max(1), "no canary pod is ready yet");
         return false;
     }
     let effect = Effect::select(service, hash);
@@ -219,10 +316,19 @@ fn points_at_canary(draft: &mut Draft<'_>, hash: &str, current: i32, wanted: i32
 }
 
 /// Lowers what is above `wanted`, raises nothing, waits for nothing.
-fn lower_only(draft: &mut Draft<'_>, wanted: i32) {
-    let above = patches(draft, wanted).into_iter().filter(|(from, _)| *from > wanted);
-    let above: Vec<Effect> = above.map(|(_, effect)| effect).collect();
-    draft.lower.extend(above);
+fn lower_only(draft: &mut Draft<'_>, wanted: i32, rules: Rules) {
+    let names = services(draft);
+    // Where only rules go, no rule between the Services may rise to the others.
+    let level = parts(draft)
+        .into_iter()
+        .filter(|part| gateway::splits(part.route, names).is_ok_and(|splits| gateway::is_at(&splits, wanted)));
+    let level: Vec<RouteId> = level.map(|part| part.id.clone()).collect();
+    let lowers = |(raises, from, effect): (bool, i32, Effect)| {
+        let only_rules = matches!(&effect, Effect::SetWeight { route, .. } if level.contains(route));
+        (!raises && (from > wanted || only_rules)).then_some(effect)
+    };
+    let lower: Vec<Effect> = patches(draft, wanted, rules).into_iter().filter_map(lowers).collect();
+    draft.lower.extend(lower);
 }
 
 /// Takes the traffic off the canary, as fast as stable's ready pods can carry it, then points the canary Service at
@@ -239,12 +345,12 @@ pub(super) fn withdraw(draft: &mut Draft<'_>, stable: &str) -> bool {
         if canary_ready == 0 || behind == stable { 0 } else { current.min(uncarried) }
     };
     if route_missing(draft) {
-        lower_only(draft, target);
+        lower_only(draft, target, Rules::Gone);
         return false;
     }
     if target > 0 {
         // Of several routes one may be lower already; on the way back none goes up.
-        lower_only(draft, target);
+        lower_only(draft, target, Rules::Gone);
         let ready = draft.seen.ready(stable);
         let detail = format!(
             "{ready} of {} stable pods are ready; the canary keeps {target} % until stable can take it",
@@ -253,8 +359,8 @@ pub(super) fn withdraw(draft: &mut Draft<'_>, stable: &str) -> bool {
         draft.wait(WaitingReason::StableReady, detail);
         return false;
     }
-    set(draft, 0);
-    if !confirmed(draft, 0) {
+    set(draft, 0, Rules::Gone);
+    if !confirmed(draft, 0, Rules::Gone) {
         return false;
     }
     let Some(service) = &draft.seen.canary_service else { return true };
@@ -282,9 +388,9 @@ pub(super) fn all_to_stable(draft: &mut Draft<'_>) -> bool {
         return true;
     }
     if route_missing(draft) {
-        lower_only(draft, 0);
+        lower_only(draft, 0, Rules::Gone);
         return false;
     }
-    set(draft, 0);
-    confirmed(draft, 0)
+    set(draft, 0, Rules::Gone);
+    confirmed(draft, 0, Rules::Gone)
 }

@@ -13,12 +13,36 @@ pub(super) struct Traffic {
     pub stable: i64,
     /// The weights of each rule that names both Services sum to 100.
     pub sums_to_100: bool,
+    /// A rule that steps may add sends single requests to the canary.
+    pub by_header: bool,
+}
+
+/// Rules with a name that belongs to the Rollout's steps.
+pub(super) fn named_rules<'a>(state: State<'_>, route: &'a Value) -> Vec<&'a Value> {
+    let ours = |rule: &&Value| {
+        let name = rule.get("name").and_then(Value::as_str).unwrap_or("");
+        let base = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let base = if base.len() < name.len() { base.strip_suffix('-').unwrap_or(name) } else { name };
+        state.rollout.managed.iter().any(|managed| managed == name || managed == base)
+    };
+    route.pointer("/spec/rules").and_then(Value::as_array).into_iter().flatten().filter(ours).collect()
+}
+
+/// Was such a rule added, or changed?
+pub(super) fn a_named_rule_is_new(before: State<'_>, after: State<'_>) -> bool {
+    after.cluster.routes.iter().filter_map(|(id, route)| Some((id, route.as_ref()?))).any(|(id, route)| {
+        let old = before.cluster.routes.iter().find(|(known, _)| known == id).and_then(|(_, route)| route.as_ref());
+        let old = old.map(|old| named_rules(before, old)).unwrap_or_default();
+        named_rules(after, route).iter().any(|rule| !old.contains(rule))
+    })
 }
 
 /// Weights of the canary and of stable in each rule that names both Services.
 fn rules(state: State<'_>, route: &Value) -> Vec<Option<(i64, i64)>> {
-    let none = Vec::new();
-    let rules = route.pointer("/spec/rules").and_then(Value::as_array).unwrap_or(&none);
+    let named = named_rules(state, route);
+    let rules = route.pointer("/spec/rules").and_then(Value::as_array).into_iter().flatten();
+    // Rules that come and go move the places of the others.
+    let rules = rules.filter(|rule| !named.contains(rule));
     let weights = |rule: &Value| {
         let backends = rule.get("backendRefs").and_then(Value::as_array)?;
         let weight = |name: &str| {
@@ -27,7 +51,7 @@ fn rules(state: State<'_>, route: &Value) -> Vec<Option<(i64, i64)>> {
         };
         Some((weight(&state.rollout.canary_service)?, weight(&state.rollout.stable_service)?))
     };
-    rules.iter().map(weights).collect()
+    rules.map(weights).collect()
 }
 
 fn percent(part: i64, sum: i64) -> i64 {
@@ -35,8 +59,10 @@ fn percent(part: i64, sum: i64) -> i64 {
 }
 
 fn over<'a>(state: State<'_>, routes: impl Iterator<Item = &'a Value>) -> Traffic {
-    let mut traffic = Traffic { canary: 0, stable: 0, sums_to_100: true };
-    for (canary, stable) in routes.flat_map(|route| rules(state, route)).flatten() {
+    let mut traffic = Traffic { canary: 0, stable: 0, sums_to_100: true, by_header: false };
+    let routes: Vec<&Value> = routes.collect();
+    traffic.by_header = routes.iter().any(|route| !named_rules(state, route).is_empty());
+    for (canary, stable) in routes.into_iter().flat_map(|route| rules(state, route)).flatten() {
         traffic.sums_to_100 &= canary + stable == 100 && (0..=100).contains(&canary);
         traffic.canary = traffic.canary.max(percent(canary, canary + stable));
         traffic.stable = traffic.stable.max(percent(stable, canary + stable));

@@ -7,7 +7,9 @@ use crate::api::rollout::Canary;
 /// something else than an object of the kind that is meant.
 pub(super) fn check(canary: &Canary) -> Result<(), SpecError> {
     let field = "spec.strategy.canary";
-    let routes = canary.http_routes().iter().enumerate();
+    let gateway = canary.traffic_routing.as_ref().map(|routing| &routing.gateway_api);
+    let routes =
+        gateway.into_iter().flat_map(|gateway| [("httpRoutes", &gateway.http_routes), ("grpcRoutes", &gateway.grpc_routes)]);
     let services = [("stableService", &canary.stable_service), ("canaryService", &canary.canary_service)];
     for (key, name) in services {
         if name.is_none() && canary.traffic_routing.is_some() {
@@ -19,8 +21,10 @@ pub(super) fn check(canary: &Canary) -> Result<(), SpecError> {
         return refuse(&format!("{field}.canaryService"), found, "must be another Service");
     }
     let names = services.into_iter().filter_map(|(key, name)| Some((format!("{field}.{key}"), name.as_ref()?)));
-    let routes =
-        routes.map(|(index, route)| (format!("{field}.trafficRouting.gatewayAPI.httpRoutes[{index}].name"), &route.name));
+    let routes = routes.flat_map(|(key, routes)| {
+        let field = format!("{field}.trafficRouting.gatewayAPI.{key}");
+        routes.iter().enumerate().map(move |(index, route)| (format!("{field}[{index}].name"), &route.name))
+    });
     let background = canary.analysis.iter().map(|analysis| (format!("{field}.analysis"), &analysis.templates));
     let steps = canary.steps.iter().enumerate();
     let steps =

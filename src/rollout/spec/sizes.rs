@@ -100,7 +100,9 @@ impl ValidatedRollout {
     /// fewer than its weight needs.
     #[must_use]
     pub fn canary_pods_at(&self, index: usize) -> i32 {
-        let needed = self.pods_for(self.weight_at(index));
+        let asked = self.pods_for(self.weight_at(index));
+        // What is sent there by header needs somebody to answer.
+        let needed = if self.rules_at(index).is_empty() { asked } else { asked.max(self.sizing.min_pods.min(self.replicas)) };
         if index >= self.steps.len() || self.replicas == 0 {
             return needed;
         }

@@ -2,9 +2,10 @@
 
 use regex::{Regex, RegexBuilder};
 
-use super::{SpecError, refuse};
+use super::{SpecError, refuse, routing};
 use crate::api::analysis::{Argument, Metric};
 use crate::api::rollout::{self, DryRun, TemplateRef};
+use crate::traffic::gateway::HeaderRule;
 
 /// Largest compiled pattern, in bytes: a pattern is anybody's text.
 const LARGEST_PATTERN: usize = 64 * 1024;
@@ -20,6 +21,8 @@ pub enum Step {
     Pause(Option<std::time::Duration>),
     /// Run an analysis to its end.
     Analysis(Analysis),
+    /// Send requests to the canary by their headers; without headers, no longer.
+    SetHeaderRoute(HeaderRule),
 }
 
 /// How many pods the canary has.
@@ -98,7 +101,7 @@ pub struct Background {
     pub starting_step: usize,
 }
 
-const ONE_OF: &str = "must have exactly one of setWeight, setCanaryScale, pause, analysis";
+const ONE_OF: &str = "must have exactly one of setWeight, setCanaryScale, pause, analysis, setHeaderRoute";
 
 fn canary_scale(field: &str, scale: &rollout::SetCanaryScale) -> Result<CanaryScale, SpecError> {
     match (scale.replicas, scale.weight, scale.match_traffic_weight) {
@@ -114,19 +117,24 @@ fn canary_scale(field: &str, scale: &rollout::SetCanaryScale) -> Result<CanarySc
 }
 
 /// Reads one step; its place is part of what a refusal says.
-pub(super) fn parse(index: usize, step: &rollout::Step) -> Result<Step, SpecError> {
+pub(super) fn parse(index: usize, step: &rollout::Step, managed: &[String]) -> Result<Step, SpecError> {
     let field = format!("spec.strategy.canary.steps[{index}]");
-    if let (Some(scale), None, None, None) = (&step.set_canary_scale, &step.set_weight, &step.pause, &step.analysis) {
-        return canary_scale(&format!("{field}.setCanaryScale"), scale).map(Step::SetCanaryScale);
-    }
-    match (&step.set_weight, &step.pause, &step.analysis) {
-        _ if step.set_canary_scale.is_some() => refuse(&field, "setCanaryScale and another", ONE_OF),
-        (Some(weight), None, None) if (0..=100).contains(weight) => Ok(Step::SetWeight(*weight)),
-        (Some(weight), None, None) => refuse(&format!("{field}.setWeight"), weight.to_string(), "must be between 0 and 100"),
-        (None, Some(pause), None) => Ok(Step::Pause(pause.duration.map(|d| d.std()))),
-        (None, None, Some(analysis)) => {
+    let rollout::Step { set_weight, set_canary_scale, pause, analysis, set_header_route } = step;
+    match (set_weight, set_canary_scale, pause, analysis, set_header_route) {
+        (Some(weight), None, None, None, None) if (0..=100).contains(weight) => Ok(Step::SetWeight(*weight)),
+        (Some(weight), None, None, None, None) => {
+            refuse(&format!("{field}.setWeight"), weight.to_string(), "must be between 0 and 100")
+        }
+        (None, Some(scale), None, None, None) => {
+            canary_scale(&format!("{field}.setCanaryScale"), scale).map(Step::SetCanaryScale)
+        }
+        (None, None, Some(pause), None, None) => Ok(Step::Pause(pause.duration.map(|d| d.std()))),
+        (None, None, None, Some(analysis), None) => {
             let field = format!("{field}.analysis");
             Analysis::parse(&field, &analysis.templates, &analysis.args, &analysis.dry_run).map(Step::Analysis)
+        }
+        (None, None, None, None, Some(rule)) => {
+            routing::header_route(&format!("{field}.setHeaderRoute"), rule, managed).map(Step::SetHeaderRoute)
         }
         _ => refuse(&field, "none or several", ONE_OF),
     }

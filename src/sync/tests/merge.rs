@@ -11,7 +11,7 @@ fn steering() -> Vec<Steering> {
         "metadata": {"namespace": "shop", "name": "web"},
         "spec": {"strategy": {"canary": {
             "stableService": "stable", "canaryService": "canary",
-            "trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}]}},
+            "trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}], "grpcRoutes": [{"name": "api"}]}, "managedRoutes": [{"name": "beta"}]},
         }}},
     });
     vec![Steering::of(&rollout).unwrap()]
@@ -194,4 +194,24 @@ fn tied_to_the_live_object() {
     assert_eq!(tie("v1 Service shop/stable", Some(&live)), (Some(json!("u1")), Some(json!("42")), true));
     assert_eq!(tie("v1 Service shop/other", Some(&live)), (Some(json!("u1")), None, false));
     assert_eq!(tie("v1 Service shop/stable", None), (None, None, true));
+}
+
+/// Protects: requests that go to the canary by their headers, from a sync in the middle; and other rules from standing in
+/// for the wrong one because such a rule is in front. What Git says under such a name counts for nothing.
+#[test]
+fn rules_of_steps_stay() {
+    let beta = named("beta", rule("/", &["canary:1"]));
+    let git =
+        [named("beta-2", rule("/", &["stable:1"])), rule("/a", &["stable", "canary"]), rule("/new", &["stable:100", "canary:0"])];
+    let live = [beta.clone(), rule("/a", &["stable:80", "canary:20"])];
+    for kind in ["HTTPRoute shop/web", "GRPCRoute shop/api"] {
+        let (mut value, live) = (route(&git), route(&live));
+        assert!(merge(&id(&format!("gateway.networking.k8s.io/v1 {kind}")), &mut value, Some(&live), &steering()));
+        let wanted = [beta.clone(), rule("/a", &["stable:80", "canary:20"]), rule("/new", &["stable:100", "canary:0"])];
+        assert_eq!(value, route(&wanted), "{kind}");
+    }
+    let mut after = route(&git[1..]);
+    let settled = route(&[rule("/a", &["stable:100", "canary:0"])]);
+    assert!(merge(&id("gateway.networking.k8s.io/v1 HTTPRoute shop/web"), &mut after, Some(&settled), &steering()));
+    assert_eq!(after, route(&[rule("/a", &["stable:100", "canary:0"]), rule("/new", &["stable:100", "canary:0"])]));
 }

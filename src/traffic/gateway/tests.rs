@@ -2,6 +2,11 @@ use super::*;
 
 const SERVICES: Services<'static> = Services { stable: "web-stable", canary: "web-canary" };
 
+fn patch(route: &Value, weight: i32) -> Option<Patch> {
+    let wanted = Wanted { weight, rules: &[], managed: &[] };
+    change(route, RouteKind::Http, SERVICES, wanted).unwrap().map(|change| change.patch)
+}
+
 fn route() -> Value {
     json!({
         "metadata": {"name": "web", "namespace": "shop", "uid": "u1", "generation": 3},
@@ -28,7 +33,7 @@ fn route() -> Value {
 #[test]
 fn patch_touches_weights_and_nothing_else() {
     let mut patched = route();
-    let patch = patch(&patched, SERVICES, 25).unwrap().unwrap();
+    let patch = patch(&patched, 25).unwrap();
     json_patch::patch(&mut patched, &patch).unwrap();
     let mut wanted = route();
     wanted["metadata"]["labels"] = json!({"tidegate.dev/canary": "in-progress"});
@@ -37,9 +42,9 @@ fn patch_touches_weights_and_nothing_else() {
     wanted["spec"]["rules"][2]["backendRefs"][0]["weight"] = json!(25);
     wanted["spec"]["rules"][2]["backendRefs"][1]["weight"] = json!(75);
     assert_eq!(patched, wanted);
-    assert_eq!(super::patch(&patched, SERVICES, 25).unwrap(), None, "a second time there is nothing to do");
+    assert_eq!(super::tests::patch(&patched, 25), None, "a second time there is nothing to do");
 
-    let down = super::patch(&patched, SERVICES, 0).unwrap().unwrap();
+    let down = super::tests::patch(&patched, 0).unwrap();
     json_patch::patch(&mut patched, &down).unwrap();
     assert_eq!(patched["metadata"]["labels"], json!({}), "the label goes when the weight does");
     assert!(is_at(&splits(&patched, SERVICES).unwrap(), 0));
@@ -48,7 +53,7 @@ fn patch_touches_weights_and_nothing_else() {
 /// Protects: a weight or a backend that somebody changed after we looked fails the whole patch.
 #[test]
 fn patch_fails_on_foreign_edits() {
-    let patch = patch(&route(), SERVICES, 25).unwrap().unwrap();
+    let patch = patch(&route(), 25).unwrap();
     for (path, value) in [
         ("/spec/rules/0/backendRefs/2/weight", json!(50)),
         ("/spec/rules/0/backendRefs/0/name", json!("moved")),
@@ -69,7 +74,7 @@ fn only_more_traffic_asks_for_the_generation() {
     let mut later = route();
     later["metadata"]["generation"] = json!(4);
     for (weight, goes) in [(75, false), (50, true), (0, true)] {
-        let patch = patch(&route(), SERVICES, weight).unwrap().unwrap();
+        let patch = patch(&route(), weight).unwrap();
         assert_eq!(json_patch::patch(&mut later.clone(), &patch).is_ok(), goes, "{weight}");
     }
 }
@@ -117,4 +122,111 @@ fn verification() {
     assert_eq!(verified(&route(), &[]).unwrap_err(), "Gateway infra/gw does not exist");
     let silent = Gateway { programmed: false, ..gateway };
     assert_eq!(verified(&route(), &[silent]).unwrap_err(), "Gateway infra/gw is not Programmed");
+}
+
+fn rule(name: &str, header: &str, value: Value) -> HeaderRule {
+    let headers = serde_json::from_value(json!([{"headerName": header, "headerValue": value}])).unwrap();
+    HeaderRule { name: name.to_owned(), headers }
+}
+
+fn managed() -> Vec<String> {
+    vec!["beta".to_owned(), "staff".to_owned()]
+}
+
+/// Applies what brings the route to weight 10 and these rules; what it was: more for the canary, or not; none: nothing.
+fn bring(route: &mut Value, kind: RouteKind, rules: &[HeaderRule]) -> Option<bool> {
+    let managed = managed();
+    let change = change(route, kind, SERVICES, Wanted { weight: 10, rules, managed: &managed }).unwrap()?;
+    json_patch::patch(route, &change.patch).unwrap();
+    let generation = route["metadata"]["generation"].as_i64().unwrap() + 1;
+    route["metadata"]["generation"] = json!(generation);
+    Some(change.raises)
+}
+
+/// Protects: rules by header. A copy of each rule with both Services, in front, with the headers added and the canary alone;
+/// the rest of the route as it was, also after they are gone.
+#[test]
+fn header_rules_come_and_go() {
+    let mut live = route();
+    bring(&mut live, RouteKind::Http, &[]);
+    let before = live.clone();
+    let rules = [rule("beta", "x-beta", json!({"prefix": "a.b"})), rule("staff", "x-staff", json!({"exact": "yes"}))];
+    assert_eq!(bring(&mut live, RouteKind::Http, &rules), Some(true), "more requests for the canary");
+    let header = |kind: &str, name: &str, value: &str| json!({"type": kind, "name": name, "value": value});
+    let beta = header("RegularExpression", "x-beta", r"^a\.b.*");
+    let staff = header("Exact", "x-staff", "yes");
+    let first = |name: &str, header: &Value| {
+        json!({"name": name, "matches": [{"path": {"value": "/"}, "headers": [header]}], "filters": [{"unknownToUs": true}],
+            "backendRefs": [{"name": "web-canary", "port": 80, "weight": 1}]})
+    };
+    let second = |name: &str, header: &Value| {
+        json!({"name": name, "matches": [{"path": {"type": "PathPrefix", "value": "/"}, "headers": [header]}],
+            "backendRefs": [{"name": "web-canary", "port": 80, "weight": 1}]})
+    };
+    let mut wanted = before["spec"]["rules"].as_array().unwrap().clone();
+    let ours = [first("beta", &beta), second("beta-2", &beta), first("staff", &staff), second("staff-2", &staff)];
+    wanted.splice(0..0, ours);
+    assert_eq!(live["spec"]["rules"], Value::Array(wanted));
+    assert_eq!(bring(&mut live, RouteKind::Http, &rules), None, "a second time there is nothing to do");
+    assert_eq!(bring(&mut live, RouteKind::Http, &rules[1..]), Some(false), "one goes: fewer requests for the canary");
+    assert_eq!(live["spec"]["rules"][0]["name"], "staff");
+    assert_eq!(bring(&mut live, RouteKind::Http, &[]), Some(false));
+    assert_eq!(live["spec"], before["spec"]);
+}
+
+/// Protects: what a person edits. A rule of ours that was changed, moved or followed by an edit of what it copies is put
+/// right; removing one tests its name, so that it never removes another's.
+#[test]
+fn header_rules_are_put_right() {
+    let rules = [rule("beta", "x-beta", json!({"exact": "1"}))];
+    let mut live = route();
+    bring(&mut live, RouteKind::Http, &rules);
+    let good = live["spec"].clone();
+    for (path, value) in [
+        ("/spec/rules/0/backendRefs/0/name", json!("elsewhere")),
+        ("/spec/rules/0/matches/0/headers/0/value", json!("2")),
+        ("/spec/rules/1/name", json!("beta-7")),
+    ] {
+        let mut edited = live.clone();
+        *edited.pointer_mut(path).unwrap() = value;
+        assert_eq!(bring(&mut edited, RouteKind::Http, &rules), Some(true), "{path}");
+        assert_eq!(edited["spec"], good, "{path}");
+    }
+    let mut moved = live.clone();
+    moved["spec"]["rules"].as_array_mut().unwrap().rotate_left(1);
+    assert_eq!(bring(&mut moved, RouteKind::Http, &rules), Some(false), "they come first, and no more requests go to the canary");
+    assert_eq!(moved["spec"]["rules"][0]["name"], "beta");
+    let managed = managed();
+    let away = change(&live, RouteKind::Http, SERVICES, Wanted { weight: 10, rules: &[], managed: &managed }).unwrap().unwrap();
+    let mut shifted = live.clone();
+    shifted["spec"]["rules"].as_array_mut().unwrap().insert(0, json!({"name": "new"}));
+    assert!(json_patch::patch(&mut shifted, &away.patch).is_err(), "the places are no longer those that were seen");
+}
+
+/// Protects: gRPC, whose rules match methods and may match everything; and a rule that asks for another value of the same
+/// header, which is copied nowhere: it would take all of that rule's requests.
+#[test]
+fn header_rules_of_other_routes() {
+    let backends = json!([{"name": "web-stable", "port": 80, "weight": 90}, {"name": "web-canary", "port": 80, "weight": 10}]);
+    let method = json!({"type": "Exact", "service": "shop.Cart"});
+    let mut live = json!({"metadata": {"uid": "u", "generation": 1}, "spec": {"rules": [
+        {"matches": [{"method": method}], "backendRefs": backends}, {"backendRefs": backends},
+        {"matches": [{"headers": [{"name": "X-Beta", "value": "0"}]}], "backendRefs": backends}]}});
+    bring(&mut live, RouteKind::Grpc, &[rule("beta", "x-beta", json!({"regex": "1|2"}))]);
+    let header = json!({"type": "RegularExpression", "name": "x-beta", "value": "1|2"});
+    let rules = live["spec"]["rules"].as_array().unwrap();
+    let matches: Vec<_> = rules.iter().map(|rule| (rule["name"].clone(), rule["matches"].clone())).collect();
+    assert_eq!(
+        matches[..2],
+        [(json!("beta"), json!([{"method": method, "headers": [header]}])), (json!("beta-2"), json!([{"headers": [header]}])),]
+    );
+    assert_eq!(rules.len(), 5);
+}
+
+/// Protects: rules of people, from names that only look like ours.
+#[test]
+fn managed_names() {
+    let names = ["beta", "beta-2", "beta-17", "beta-", "beta-x", "beta-2x", "betas", "alpha", ""];
+    let ours: Vec<_> = names.into_iter().filter(|name| crate::api::rollout::is_managed_rule(name, &managed())).collect();
+    assert_eq!(ours, ["beta", "beta-2", "beta-17"]);
 }

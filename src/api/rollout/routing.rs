@@ -1,0 +1,148 @@
+//! What splits the traffic: routes, their rules, and which requests go to the canary by their headers.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What splits the traffic between stable and canary.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrafficRouting {
+    /// Gateway API routes.
+    #[serde(rename = "gatewayAPI")]
+    pub gateway_api: GatewayApi,
+    /// Names of the rules that `setHeaderRoute` steps add to the routes, first in the routes and in this order. Whatever rule has such a name is Tidegate's: it is removed when its steps are over. Needs Gateway API 1.4, where rules have names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub managed_routes: Vec<ManagedRoute>,
+}
+
+/// A rule that steps add to the routes.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub struct ManagedRoute {
+    /// Name of the rule. Where a route has several rules with both Services, the second is `<name>-2`, and so on.
+    #[schemars(length(min = 1, max = 50), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+}
+
+/// Is a rule of this name one of these managed ones, or the copy of a further rule: `<name>-2` and so on?
+#[must_use]
+pub fn is_managed_rule(rule: &str, names: &[String]) -> bool {
+    names.iter().any(|name| {
+        let rest = rule.strip_prefix(name.as_str());
+        rest.is_some_and(|rest| {
+            rest.is_empty() || rest.strip_prefix('-').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+        })
+    })
+}
+
+/// Gateway API routes whose backend weights are set; at least one.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(has(self.httpRoutes) && size(self.httpRoutes) > 0) || (has(self.grpcRoutes) && size(self.grpcRoutes) > 0)").message("gatewayAPI names at least one route, in httpRoutes or grpcRoutes"))]
+pub struct GatewayApi {
+    /// HTTPRoutes in the Rollout's namespace. In every rule that names both Services, their weights are set; nothing else is touched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub http_routes: Vec<RouteRef>,
+    /// GRPCRoutes in the Rollout's namespace, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub grpc_routes: Vec<RouteRef>,
+}
+
+/// Kinds of routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouteKind {
+    /// HTTPRoute.
+    Http,
+    /// GRPCRoute.
+    Grpc,
+}
+
+impl RouteKind {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Http, Self::Grpc];
+
+    /// Its `kind`.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Http => "HTTPRoute",
+            Self::Grpc => "GRPCRoute",
+        }
+    }
+
+    /// Its plural in paths.
+    #[must_use]
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Http => "httproutes",
+            Self::Grpc => "grpcroutes",
+        }
+    }
+}
+
+/// A route in the Rollout's namespace, shown as `HTTPRoute web`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteId {
+    /// Its kind.
+    pub kind: RouteKind,
+    /// Its name.
+    pub name: String,
+}
+
+impl std::fmt::Display for RouteId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.kind.kind(), self.name)
+    }
+}
+
+/// A route by name.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub struct RouteRef {
+    /// Name of the route, in the Rollout's namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// Requests that go to the canary by their headers.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub struct SetHeaderRoute {
+    /// Name of the rule; one of `trafficRouting.managedRoutes`.
+    #[schemars(length(min = 1, max = 50))]
+    pub name: String,
+    /// Headers that a request must have, all of them. None: the rule is removed.
+    #[serde(default, rename = "match", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub matches: Vec<HeaderMatch>,
+}
+
+/// One header.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, Hash, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderMatch {
+    /// Name of the header (for a GRPCRoute: of the metadata); letters in either case are the same.
+    #[schemars(length(min = 1, max = 256), regex(pattern = r"^[A-Za-z0-9!#$%&'*+\-.^_\x60|~]+$"))]
+    pub header_name: String,
+    /// Its value.
+    pub header_value: HeaderValue,
+}
+
+/// Value of a header: exactly one of the fields.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq, Hash, KubeSchema)]
+#[x_kube(validation = Rule::new("[has(self.exact), has(self.prefix), has(self.regex)].filter(x, x).size() == 1").message("headerValue has exactly one of exact, prefix, regex"))]
+pub struct HeaderValue {
+    /// This value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub exact: Option<String>,
+    /// Values that begin with this. Needs a gateway that knows regular expressions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub prefix: Option<String>,
+    /// Values that this regular expression matches, in the gateway's own syntax.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub regex: Option<String>,
+}

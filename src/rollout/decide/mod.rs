@@ -104,6 +104,8 @@ struct Draft<'a> {
     /// Size of the canary: what the last step looked at wants. Several steps may be passed in one go, and an earlier one's
     /// wish must not take the pods away that a later one is about to send traffic to.
     canary_pods: Vec<Effect>,
+    /// Stable has at least the pods that it needed at the step with which the pass began.
+    stable_may_shrink: bool,
     /// Without a router: the sizes to get to.
     goal: Option<ratio::Goal>,
     /// The canary's share of traffic as seen, the largest of all routes; none when a route cannot be read.
@@ -128,6 +130,7 @@ impl<'a> Draft<'a> {
             lower: Vec::new(),
             raise: Vec::new(),
             canary_pods: Vec::new(),
+            stable_may_shrink: false,
             goal: None,
             weight: None,
             unverified: None,

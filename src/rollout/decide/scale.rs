@@ -22,18 +22,27 @@ pub(super) fn create(draft: &Draft<'_>, hash: &str, revision: i64, replicas: i32
     Effect::CreateReplicaSet { hash: hash.to_owned(), revision, replicas, dress }
 }
 
-/// Keeps stable at its size. More pods of stable lower risk and come first.
+/// Keeps stable at its size. More pods of stable lower risk and come first; fewer are a matter for the end of the pass
+/// ([`shrink_stable`]): the step that it then is at may want less traffic on the canary than this one.
 pub(super) fn keep_stable(draft: &mut Draft<'_>) {
     let Some(stable) = draft.status.stable.clone().filter(|_| draft.spec.routed) else { return };
     let wanted = stable_pods(draft);
     match draft.seen.replica_set(&stable.hash) {
         Some(set) if set.wanted < wanted => draft.lower.push(grow(set, wanted)),
-        Some(set) if set.wanted > wanted && may_shrink(draft) => draft.raise.push(resize(set, wanted)),
-        Some(_) => {}
+        Some(_) => draft.stable_may_shrink = true,
         None if stable.digest == draft.spec.digest && draft.seen.template == TemplateCheck::Accepted => {
             draft.raise.push(create(draft, &stable.hash, stable.revision, wanted));
         }
         None => {}
+    }
+}
+
+/// Takes the pods away that stable no longer needs.
+fn shrink_stable(draft: &mut Draft<'_>) {
+    let Some(stable) = draft.stable_hash().filter(|_| draft.stable_may_shrink && may_shrink(draft)) else { return };
+    let wanted = stable_pods(draft);
+    if let Some(set) = draft.seen.replica_set(&stable).filter(|set| set.wanted > wanted) {
+        draft.raise.push(resize(set, wanted));
     }
 }
 
@@ -153,6 +162,7 @@ fn selected(draft: &Draft<'_>, hash: &str) -> bool {
 
 /// Scales down what is no longer used, after its delay and only when nothing routes to it; deletes the oldest.
 pub(super) fn tidy(draft: &mut Draft<'_>) {
+    shrink_stable(draft);
     let known: Vec<String> = draft.seen.replica_sets.iter().map(|set| set.hash.clone()).collect();
     let kept: Vec<ScaleDown> = draft
         .status

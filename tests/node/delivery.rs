@@ -78,22 +78,23 @@ async fn write_backs(shop: &Shop) -> Vec<WriteBackState> {
     applications.get("shop").await.unwrap().status.unwrap_or_default().write_backs
 }
 
-/// Waits for this to be true of the write-back of a commit.
-async fn until(shop: &Shop, bad: &str, what: &str, is: impl Fn(&WriteBackState) -> bool) -> WriteBackState {
+/// Waits for a write-back like this.
+async fn until(shop: &Shop, what: &str, is: impl Fn(&WriteBackState) -> bool) -> WriteBackState {
     let end = Instant::now() + WITHIN;
     loop {
         let all = write_backs(shop).await;
-        if let Some(found) = all.iter().find(|entry| entry.failed_commit.as_deref() == Some(bad) && is(entry)) {
+        if let Some(found) = all.iter().find(|entry| is(entry)) {
             return found.clone();
         }
-        assert!(Instant::now() < end, "not within {WITHIN:?}: {what} for {bad}; the write-backs are {all:#?}");
+        assert!(Instant::now() < end, "not within {WITHIN:?}: {what}; the write-backs are {all:#?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 /// Exactly one commit took the bad one back; the cluster has what Git has.
 async fn taken_back(shop: &Shop, forge: &Forge, bad: &str, good: &str) {
-    let entry = until(shop, bad, "it is done", |entry| entry.phase == WriteBackPhase::Done).await;
+    let done = |entry: &WriteBackState| entry.phase == WriteBackPhase::Done && entry.failed_commit.as_deref() == Some(bad);
+    let entry = until(shop, &format!("{bad} is reverted"), done).await;
     shop.promoted().await;
     // A second one would come within an interval.
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -130,8 +131,9 @@ async fn one_revert_whatever_happens() {
         forge.cut();
         // Traffic goes back without Git, at once.
         shop.stopped().await;
-        until(shop, &bad, "it waits for Git", |entry| entry.phase == WriteBackPhase::Pending && entry.reason == "Unreachable")
-            .await;
+        // Which commit it was is looked up once there is a branch to look at.
+        let waits = |entry: &WriteBackState| entry.phase == WriteBackPhase::Pending && entry.reason == "Unreachable";
+        until(shop, "one waits for Git", waits).await;
         assert_eq!(forge.since(&bad), Vec::<String>::new());
         forge.mend();
         taken_back(shop, forge, &bad, &good).await;

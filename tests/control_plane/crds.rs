@@ -543,7 +543,9 @@ fn violations(schema: &JSONSchemaProps, example: &Value, field: &str, pointer: &
             // A request cannot be created at all, and what one element of a list lacks, another one has.
             None => {
                 let elsewhere = in_list || ["request", "maxSurge"].contains(&name.as_str());
-                let one_of = ["pause", "setCanaryScale", "antiAffinity"].iter().any(|end| field.ends_with(end));
+                let one_of = ["pause", "setCanaryScale", "antiAffinity", "headerValue", "setHeaderRoute"]
+                    .iter()
+                    .any(|end| field.ends_with(end));
                 assert!(elsewhere || one_of, "no example of {field}.{name}");
             }
         }

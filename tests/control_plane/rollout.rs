@@ -385,6 +385,8 @@ async fn nothing_goes_on_unconfirmed() {
         let (journal, running) = stable(world, json!([{"setWeight": 50}, {"pause": {}}]), false).await;
         world.script.gateway_lag(Duration::from_millis(200));
         world.script.never_ready("shop:bad");
+        // Counts of pods may be recorded late.
+        world.rest(&journal).await;
         let mut before = world.story(&journal).len();
         world.deploy("shop", "shop:bad").await;
         let detail = "no canary pod is ready yet";

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help up down demo test check soak image
+.PHONY: help up down demo test check soak mutants image
 # Recipes say what they do by themselves.
 .SILENT:
 
@@ -17,6 +17,9 @@ check: ## Before each commit: formatting, lints, architecture, generated files, 
 
 soak: ## What takes long: large sweeps, the testbed's own promises, the demo again and again
 	tests/soak
+
+mutants: ## Breaks the code in one place at a time, and shows that a test notices each
+	tests/mutants/run
 
 up: ## A real node from source: pods, gateway, Prometheus, Git server, Tidegate (LEVEL=control-plane: an API server only)
 	testbed/up $(LEVEL)

@@ -9,7 +9,7 @@ use crate::api::Time;
 use crate::api::analysis::{AnalysisRunSpec, AnalysisRunStatus, RunPhase};
 use crate::api::rollout::{Rollout, RolloutStatus};
 use crate::rollout::dress::{self, Dress};
-use crate::rollout::effect::Effect;
+use crate::rollout::effect::{Effect, weight_in_words};
 use crate::rollout::observed::Run;
 use crate::rollout::patches;
 
@@ -48,8 +48,7 @@ impl Cluster {
                 patched(&mut live.object, patch)?;
                 live.written = uptime;
                 self.contenders.remove(&route.to_string());
-                let rules = if rules.is_empty() { String::new() } else { format!(", header routes {}", rules.join(", ")) };
-                self.log.push(format!("{route}: canary weight {from} -> {to}{rules}"));
+                self.log.push(weight_in_words(route, *from, *to, rules));
             }
             Effect::SetSelector { service, uid, resource_version, from, to } => {
                 let uptime = self.uptime;

@@ -8,7 +8,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::api::names::POD_TEMPLATE_HASH;
-use crate::api::rollout::is_managed_rule as is_managed;
+use crate::api::rollout::{RouteId, RouteKind, is_managed_rule};
 use crate::manifest::ObjectId;
 
 /// Weight of stable where the live route has none to take: all of it, because the canary gets 0 there.
@@ -23,14 +23,15 @@ pub struct Steering {
     pub stable: String,
     /// Service of the canary pods; empty likewise.
     pub canary: String,
-    /// Routes whose weights it sets: kind and name.
-    pub routes: Vec<(&'static str, String)>,
+    /// Routes whose weights it sets.
+    pub routes: Vec<RouteId>,
     /// Names of the rules that it may add to them.
     pub managed: Vec<String>,
 }
 
-/// The kinds of routes, each with the field of a Rollout that names them.
-const ROUTES: [(&str, &str); 2] = [("HTTPRoute", "httpRoutes"), ("GRPCRoute", "grpcRoutes")];
+fn is_route(id: &ObjectId, kind: RouteKind) -> bool {
+    id.is("gateway.networking.k8s.io", kind.kind())
+}
 
 impl Steering {
     /// Reads it off a live Rollout; none for an object that is no whole Rollout.
@@ -41,9 +42,9 @@ impl Steering {
             let list = canary.pointer(&format!("/trafficRouting/{path}")).and_then(Value::as_array);
             list.into_iter().flatten().filter_map(|one| one["name"].as_str().map(str::to_owned)).collect::<Vec<_>>()
         };
-        let routes = ROUTES
+        let routes = RouteKind::ALL
             .into_iter()
-            .flat_map(|(kind, field)| names(&format!("gatewayAPI/{field}")).into_iter().map(move |name| (kind, name)));
+            .flat_map(|kind| names(&format!("gatewayAPI/{}", kind.field())).into_iter().map(move |name| RouteId { kind, name }));
         let service = |key: &str| canary.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
         Some(Self {
             namespace: rollout.pointer("/metadata/namespace")?.as_str()?.to_owned(),
@@ -55,8 +56,7 @@ impl Steering {
     }
 
     fn steers_route(&self, id: &ObjectId) -> bool {
-        let named = |(kind, name): &(&str, String)| id.is("gateway.networking.k8s.io", kind) && *name == id.name;
-        id.namespace == self.namespace && self.routes.iter().any(named)
+        id.namespace == self.namespace && self.routes.iter().any(|route| is_route(id, route.kind) && route.name == id.name)
     }
 
     fn steers_service(&self, id: &ObjectId) -> bool {
@@ -67,7 +67,7 @@ impl Steering {
 /// Could a Rollout steer an object of this kind?
 #[must_use]
 pub fn is_steerable(id: &ObjectId) -> bool {
-    id.is("", "Service") || ROUTES.iter().any(|(kind, _)| id.is("gateway.networking.k8s.io", kind))
+    id.is("", "Service") || RouteKind::ALL.into_iter().any(|kind| is_route(id, kind))
 }
 
 /// Puts what live Rollouts steer into Git's version of an object; says whether the object is steered at all, and so
@@ -103,7 +103,7 @@ fn merge_selector(value: &mut Value, live: Option<&Value>) {
 
 fn merge_route(value: &mut Value, live: Option<&Value>, rollouts: &[&Steering]) {
     let names: Vec<String> = rollouts.iter().flat_map(|rollout| rollout.managed.iter().cloned()).collect();
-    let is_managed = |rule: &Value| rule.get("name").and_then(Value::as_str).is_some_and(|name| is_managed(name, &names));
+    let is_managed = |rule: &Value| rule.get("name").and_then(Value::as_str).is_some_and(|name| is_managed_rule(name, &names));
     let live_rules = live.and_then(|live| live.pointer("/spec/rules")?.as_array()).into_iter().flatten();
     let (added, live_rules): (Vec<Value>, Vec<Value>) = live_rules.cloned().partition(is_managed);
     let live_rules = live_rules.as_slice();

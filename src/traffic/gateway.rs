@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::api::names;
 use crate::api::rollout::RouteKind;
-pub use rules::HeaderRule;
+pub use rules::{HeaderRule, has_managed_rules};
 
 /// The two Services of a Rollout, by name.
 #[derive(Clone, Copy, Debug)]
@@ -157,6 +157,8 @@ pub struct Change {
     pub from: i32,
     /// More traffic may go to the canary than before: by weight, or by a rule.
     pub raises: bool,
+    /// A weight changes; otherwise only rules for single requests, or the label.
+    pub moves_weights: bool,
 }
 
 /// What brings a route to what is wanted, or `None` when it is there: weights, rules and label.
@@ -168,7 +170,8 @@ pub fn change(route: &Value, kind: RouteKind, services: Services<'_>, wanted: Wa
     let splits = splits(route, services)?;
     let standing = rules::standing(route, kind, &splits, wanted.managed, wanted.rules);
     let weight = wanted.weight;
-    if is_at(&splits, weight) && label_fits(route, wanted) && standing.fits {
+    let moves_weights = !is_at(&splits, weight);
+    if !moves_weights && label_fits(route, wanted) && standing.fits {
         return Ok(None);
     }
     let from = canary_weight(&splits);
@@ -196,18 +199,7 @@ pub fn change(route: &Value, kind: RouteKind, services: Services<'_>, wanted: Wa
     }
     rules::operations(route, standing, &mut operations);
     label_operations(route, wanted, &mut operations);
-    Ok(Some(Change { patch: Patch(operations), from, raises }))
-}
-
-/// Is the route exactly what is wanted: weights in every rule, rules, label?
-pub fn is_as(route: &Value, kind: RouteKind, services: Services<'_>, wanted: Wanted<'_>) -> Result<bool, RouteError> {
-    change(route, kind, services, wanted).map(|change| change.is_none())
-}
-
-/// Has the route a managed rule other than the wanted ones?
-pub fn has_others(route: &Value, kind: RouteKind, services: Services<'_>, wanted: Wanted<'_>) -> Result<bool, RouteError> {
-    let splits = splits(route, services)?;
-    Ok(rules::standing(route, kind, &splits, wanted.managed, wanted.rules).has_others)
+    Ok(Some(Change { patch: Patch(operations), from, raises, moves_weights }))
 }
 
 /// The wanted rules that are in the route as they are wanted.

@@ -18,10 +18,15 @@ async fn stable(world: &World, steps: Value, analysed: bool) -> (Arc<Journal>, R
         world.error_template("errors", &world.prometheus).await;
         rollout["spec"]["strategy"]["canary"]["analysis"] = json!({"templates": [{"templateName": "errors"}]});
     }
+    healthy(world, &rollout).await
+}
+
+/// The controller at work for this Rollout `shop` of `shop:1`, which is stable.
+async fn healthy(world: &World, rollout: &Value) -> (Arc<Journal>, Running) {
     let journal = Arc::new(Journal::default());
     let running = world.run(&Wire::new(&journal, world.judge("shop"))).await;
     world.surroundings("shop").await;
-    world.create(&rollout).await;
+    world.create(rollout).await;
     world.until_healthy("shop", "shop:1").await;
     (journal, running)
 }
@@ -468,11 +473,7 @@ async fn a_header_route_comes_and_goes() {
         let mut rollout = world.rollout("shop", "shop:1");
         rollout["spec"]["strategy"]["canary"]["trafficRouting"]["managedRoutes"] = json!([{"name": "staff"}]);
         rollout["spec"]["strategy"]["canary"]["steps"] = steps;
-        let journal = Arc::new(Journal::default());
-        let running = world.run(&Wire::new(&journal, world.judge("shop"))).await;
-        world.surroundings("shop").await;
-        world.create(&rollout).await;
-        world.until_healthy("shop", "shop:1").await;
+        let (journal, running) = healthy(world, &rollout).await;
         world.deploy("shop", "shop:2").await;
         world.until_paused("shop", 1).await;
         world.rest(&journal).await;

@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::routing::{RouteId, RouteKind, RouteRef, SetHeaderRoute, TrafficRouting};
+use super::routing::{RouteId, RouteKind, SetHeaderRoute, TrafficRouting};
 use crate::api::analysis::Argument;
 use crate::api::{Duration, PodCount};
 
@@ -81,14 +81,12 @@ pub struct Canary {
 }
 
 impl Canary {
-    /// The routes whose weights are set, in the order of the spec.
+    /// The routes whose weights are set: by kind, then in the order of the spec.
     pub fn routes(&self) -> impl Iterator<Item = RouteId> {
-        let gateway = self.traffic_routing.as_ref().map(|routing| &routing.gateway_api);
-        let of = |kind: RouteKind, refs: &[RouteRef]| {
-            refs.iter().map(|route| RouteId { kind, name: route.name.clone() }).collect::<Vec<_>>()
-        };
-        gateway.into_iter().flat_map(move |gateway| {
-            of(RouteKind::Http, &gateway.http_routes).into_iter().chain(of(RouteKind::Grpc, &gateway.grpc_routes))
+        self.traffic_routing.iter().flat_map(|routing| {
+            RouteKind::ALL
+                .into_iter()
+                .flat_map(|kind| routing.gateway_api.of(kind).iter().map(move |route| RouteId { kind, name: route.name.clone() }))
         })
     }
 

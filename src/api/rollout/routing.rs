@@ -51,6 +51,17 @@ pub struct GatewayApi {
     pub grpc_routes: Vec<RouteRef>,
 }
 
+impl GatewayApi {
+    /// The routes of a kind.
+    #[must_use]
+    pub fn of(&self, kind: RouteKind) -> &[RouteRef] {
+        match kind {
+            RouteKind::Http => &self.http_routes,
+            RouteKind::Grpc => &self.grpc_routes,
+        }
+    }
+}
+
 /// Kinds of routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RouteKind {
@@ -70,6 +81,15 @@ impl RouteKind {
         match self {
             Self::Http => "HTTPRoute",
             Self::Grpc => "GRPCRoute",
+        }
+    }
+
+    /// The field of `gatewayAPI` that names such routes.
+    #[must_use]
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::Http => "httpRoutes",
+            Self::Grpc => "grpcRoutes",
         }
     }
 

@@ -17,7 +17,7 @@ use super::queue::Why;
 use super::telemetry::RolloutLabels;
 use crate::api::rollout::{FailureCause, Rollout, RolloutStatus};
 use crate::rollout::decide::report;
-use crate::rollout::effect::Effect;
+use crate::rollout::effect::{Effect, weight_in_words};
 use crate::rollout::observed::Run;
 use crate::rollout::spec::ValidatedRollout;
 use crate::rollout::{Decision, Observed, decide, notes, spec};
@@ -210,10 +210,7 @@ async fn tell(ctx: &Context, rollout: &Rollout, before: &RolloutStatus, after: &
 fn describe(effect: &Effect) -> String {
     match effect {
         Effect::RecordStatus => "record status".to_owned(),
-        Effect::SetWeight { route, from, to, rules, .. } => {
-            let rules = if rules.is_empty() { String::new() } else { format!(", header routes {}", rules.join(", ")) };
-            format!("{route}: canary weight {from} -> {to}{rules}")
-        }
+        Effect::SetWeight { route, from, to, rules, .. } => weight_in_words(route, *from, *to, rules),
         Effect::SetSelector { service, to, .. } => format!("Service {service}: selects {to}"),
         Effect::CreateReplicaSet { hash, replicas, .. } => format!("ReplicaSet of {hash}: created with {replicas} pods"),
         Effect::DressReplicaSet { name, .. } => format!("ReplicaSet {name}: metadata, affinity or minReadySeconds changed"),

@@ -1,15 +1,13 @@
 //! Traffic up and down. Up only through gates: ready pods, the Service's selector, its endpoints, the gateway's word.
 //! Down at once, as far as stable's ready pods can carry the traffic.
 
-use super::{Draft, Effect, ratio};
-use crate::api::condition::rollout as reasons;
-use crate::api::rollout::RouteId;
-use crate::api::rollout::{RolloutPhase, WaitingReason, Weights};
-use crate::rollout::spec::ValidatedRollout;
-use crate::traffic::gateway::{self, Change, HeaderRule, Services};
 use serde_json::Value;
 
-use super::Situation;
+use super::{Draft, Effect, Situation, ratio};
+use crate::api::condition::rollout as reasons;
+use crate::api::rollout::{RolloutPhase, RouteId, WaitingReason, Weights};
+use crate::rollout::spec::ValidatedRollout;
+use crate::traffic::gateway::{self, Change, HeaderRule, Services, Wanted};
 
 /// Which rules for single requests a route is to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +20,8 @@ enum Rules {
     Gone,
 }
 
-fn services<'a>(draft: &Draft<'a>) -> Services<'a> {
-    Services { stable: &draft.spec.stable_service, canary: &draft.spec.canary_service }
+fn services(spec: &ValidatedRollout) -> Services<'_> {
+    Services { stable: &spec.stable_service, canary: &spec.canary_service }
 }
 
 /// Reads the present split off the routes into the draft and its status.
@@ -31,7 +29,7 @@ pub(super) fn observe(draft: &mut Draft<'_>) {
     if !draft.spec.routed {
         return ratio::observe(draft);
     }
-    let names = services(draft);
+    let names = services(draft.spec);
     let mut largest = 0;
     let mut exact = true;
     let mut unverified = None;
@@ -49,7 +47,7 @@ pub(super) fn observe(draft: &mut Draft<'_>) {
             unverified.get_or_insert(format!("{id}: {why}"));
         }
     }
-    for (_, route) in draft.seen.routes.iter().filter_map(|(id, route)| route.as_ref().map(|route| (id, route))) {
+    for route in draft.seen.routes.iter().filter_map(|(_, route)| route.as_ref()) {
         exact &= gateway::splits(route, names).is_ok_and(|splits| gateway::is_at(&splits, largest));
     }
     draft.weight = Some(largest);
@@ -62,7 +60,7 @@ pub(super) fn observe(draft: &mut Draft<'_>) {
 
 /// Says which route is missing or does not fit; false when all routes can be used.
 fn route_missing(draft: &mut Draft<'_>) -> bool {
-    let names = services(draft);
+    let names = services(draft.spec);
     for (id, route) in &draft.seen.routes {
         let message = match route {
             None => format!("{id} does not exist"),
@@ -107,45 +105,22 @@ struct Part<'a> {
     route: &'a Value,
 }
 
-impl<'a> Part<'a> {
-    const fn of(spec: &'a ValidatedRollout, id: &'a RouteId, route: &'a Value) -> Self {
-        Self { spec, id, route }
-    }
-
-    fn services(self) -> Services<'a> {
-        Services { stable: &self.spec.stable_service, canary: &self.spec.canary_service }
-    }
-
-    fn wanted(self, weight: i32, rules: &'a [HeaderRule]) -> gateway::Wanted<'a> {
-        gateway::Wanted { weight, rules, managed: &self.spec.managed }
-    }
-
-    fn change(self, weight: i32, rules: &[HeaderRule]) -> Option<Change> {
-        let part = Part { spec: self.spec, id: self.id, route: self.route };
-        gateway::change(part.route, part.id.kind, part.services(), part.wanted(weight, rules)).ok()?
-    }
-
-    fn is_as(self, weight: i32, rules: &[HeaderRule]) -> bool {
-        let part = Part { spec: self.spec, id: self.id, route: self.route };
-        gateway::is_as(part.route, part.id.kind, part.services(), part.wanted(weight, rules)).unwrap_or(false)
+impl Part<'_> {
+    fn change(self, weight: i32, rules: &[HeaderRule]) -> Result<Option<Change>, gateway::RouteError> {
+        let wanted = Wanted { weight, rules, managed: &self.spec.managed };
+        gateway::change(self.route, self.id.kind, services(self.spec), wanted)
     }
 
     /// Those of the rules that it has.
     fn present(self, rules: &[HeaderRule]) -> Vec<HeaderRule> {
-        let part = Part { spec: self.spec, id: self.id, route: self.route };
-        gateway::present(part.route, part.id.kind, part.services(), part.wanted(0, rules)).unwrap_or_default()
-    }
-
-    /// Has it a managed rule that is none of these?
-    fn has_more_than(self, rules: &[HeaderRule]) -> bool {
-        let part = Part { spec: self.spec, id: self.id, route: self.route };
-        gateway::has_others(part.route, part.id.kind, part.services(), part.wanted(0, rules)).unwrap_or(false)
+        let wanted = Wanted { weight: 0, rules, managed: &self.spec.managed };
+        gateway::present(self.route, self.id.kind, services(self.spec), wanted).unwrap_or_default()
     }
 }
 
 fn parts<'a>(draft: &Draft<'a>) -> Vec<Part<'a>> {
     let (spec, seen) = (draft.spec, draft.seen);
-    seen.routes.iter().filter_map(|(id, route)| Some(Part::of(spec, id, route.as_ref()?))).collect()
+    seen.routes.iter().filter_map(|(id, route)| Some(Part { spec, id, route: route.as_ref()? })).collect()
 }
 
 /// The rules that the step under way asks for; none where no canary is under way.
@@ -162,30 +137,39 @@ fn rules_of(draft: &Draft<'_>, part: Part<'_>, rules: Rules) -> Vec<HeaderRule> 
     }
 }
 
-/// For each route that is not as wanted: whether more traffic may go to the canary by it, the canary's share in it now,
-/// and the effect that brings it there.
-fn patches(draft: &Draft<'_>, weight: i32, rules: Rules) -> Vec<(bool, i32, Effect)> {
+/// What is to be done to a route.
+struct Due {
+    /// More traffic may go to the canary by it.
+    raises: bool,
+    /// The canary's share goes down, or nothing but rules and the label changes: no rule between the Services goes up.
+    only_lowers: bool,
+    effect: Effect,
+}
+
+/// For each route that is not as wanted, what brings it there.
+fn patches(draft: &Draft<'_>, weight: i32, rules: Rules) -> Vec<Due> {
     let patch = |part: Part<'_>| {
         let rules = rules_of(draft, part, rules);
-        let change = part.change(weight, &rules)?;
+        let Change { patch, from, raises, moves_weights } = part.change(weight, &rules).ok()??;
         let rules = rules.into_iter().map(|rule| rule.name).collect();
-        let effect = Effect::SetWeight { route: part.id.clone(), from: change.from, to: weight, rules, patch: change.patch };
-        Some((change.raises, change.from, effect))
+        let effect = Effect::SetWeight { route: part.id.clone(), from, to: weight, rules, patch };
+        Some(Due { raises, only_lowers: !raises && (from > weight || !moves_weights), effect })
     };
     parts(draft).into_iter().filter_map(patch).collect()
 }
 
 /// Brings all routes to `weight` and these rules; what lowers the canary's share goes first of all.
 fn set(draft: &mut Draft<'_>, weight: i32, rules: Rules) {
-    for (raises, _, effect) in patches(draft, weight, rules) {
-        if raises { draft.raise.push(effect) } else { draft.lower.push(effect) }
+    for due in patches(draft, weight, rules) {
+        if due.raises { draft.raise.push(due.effect) } else { draft.lower.push(due.effect) }
     }
 }
 
 /// Do all routes say exactly `weight` and these rules, label included?
 fn all_at(draft: &Draft<'_>, weight: i32, rules: Rules) -> bool {
     let parts = parts(draft);
-    parts.len() == draft.seen.routes.len() && parts.into_iter().all(|part| part.is_as(weight, &rules_of(draft, part, rules)))
+    parts.len() == draft.seen.routes.len()
+        && parts.into_iter().all(|part| matches!(part.change(weight, &rules_of(draft, part, rules)), Ok(None)))
 }
 
 /// Is a rule of the step missing in a route?
@@ -196,7 +180,7 @@ fn lacks_a_rule(draft: &Draft<'_>) -> bool {
 
 /// Has any route a rule that is Tidegate's?
 pub(super) fn has_rules(draft: &Draft<'_>) -> bool {
-    parts(draft).into_iter().any(|part| part.has_more_than(&[]))
+    parts(draft).into_iter().any(|part| gateway::has_managed_rules(part.route, &part.spec.managed))
 }
 
 /// The weight and the rules are what is wanted, and every gateway confirmed them; otherwise says what it waits for.
@@ -232,7 +216,7 @@ fn reach(draft: &mut Draft<'_>, wanted: i32, rules: Rules) -> bool {
     }
     let current = draft.weight.unwrap_or(0);
     let hash = draft.spec.hash.clone();
-    let asks = wanted > 0 || (rules != Rules::Gone && !step_rules(draft).is_empty());
+    let asks = wanted > 0 || !step_rules(draft).is_empty();
     if asks && draft.seen.ready(&hash) == 0 && (current > 0 || has_rules(draft)) {
         set(draft, 0, Rules::Gone);
         draft.wait_for_pods(draft.spec.pods_for(wanted).max(1), "the canary has no ready pod, so it gets no traffic");
@@ -317,17 +301,8 @@ fn points_at_canary(draft: &mut Draft<'_>, hash: &str, current: i32, wanted: i32
 
 /// Lowers what is above `wanted`, raises nothing, waits for nothing.
 fn lower_only(draft: &mut Draft<'_>, wanted: i32, rules: Rules) {
-    let names = services(draft);
-    // Where only rules go, no rule between the Services may rise to the others.
-    let level = parts(draft)
-        .into_iter()
-        .filter(|part| gateway::splits(part.route, names).is_ok_and(|splits| gateway::is_at(&splits, wanted)));
-    let level: Vec<RouteId> = level.map(|part| part.id.clone()).collect();
-    let lowers = |(raises, from, effect): (bool, i32, Effect)| {
-        let only_rules = matches!(&effect, Effect::SetWeight { route, .. } if level.contains(route));
-        (!raises && (from > wanted || only_rules)).then_some(effect)
-    };
-    let lower: Vec<Effect> = patches(draft, wanted, rules).into_iter().filter_map(lowers).collect();
+    let due = patches(draft, wanted, rules).into_iter().filter(|due| due.only_lowers);
+    let lower: Vec<Effect> = due.map(|due| due.effect).collect();
     draft.lower.extend(lower);
 }
 

@@ -1,15 +1,14 @@
 //! Names that a Rollout gives to other objects.
 
 use super::{SpecError, refuse};
-use crate::api::rollout::Canary;
+use crate::api::rollout::{Canary, RouteKind};
 
 /// Names become parts of paths of requests that are made with the controller's rights: `web/status` or `web?x` would name
 /// something else than an object of the kind that is meant.
 pub(super) fn check(canary: &Canary) -> Result<(), SpecError> {
     let field = "spec.strategy.canary";
     let gateway = canary.traffic_routing.as_ref().map(|routing| &routing.gateway_api);
-    let routes =
-        gateway.into_iter().flat_map(|gateway| [("httpRoutes", &gateway.http_routes), ("grpcRoutes", &gateway.grpc_routes)]);
+    let routes = gateway.into_iter().flat_map(|gateway| RouteKind::ALL.map(|kind| (kind.field(), gateway.of(kind))));
     let services = [("stableService", &canary.stable_service), ("canaryService", &canary.canary_service)];
     for (key, name) in services {
         if name.is_none() && canary.traffic_routing.is_some() {

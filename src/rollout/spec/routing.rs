@@ -1,5 +1,6 @@
 //! Rules that steps add to the routes.
 
+use super::names::is_object_name;
 use super::{SpecError, Step, ValidatedRollout, refuse};
 use crate::api::rollout::{Canary, HeaderMatch, SetHeaderRoute, is_managed_rule};
 use crate::traffic::gateway::HeaderRule;
@@ -9,8 +10,7 @@ pub(super) fn managed(canary: &Canary) -> Result<Vec<String>, SpecError> {
     let names: Vec<String> = canary.managed_routes().map(str::to_owned).collect();
     for (index, name) in names.iter().enumerate() {
         let field = format!("spec.strategy.canary.trafficRouting.managedRoutes[{index}].name");
-        let label = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-        if name.is_empty() || name.len() > 50 || !name.bytes().all(label) || name.starts_with('-') || name.ends_with('-') {
+        if name.len() > 50 || name.contains('.') || !is_object_name(name) {
             let found = format!("'{}'", name.escape_debug());
             return refuse(
                 &field,

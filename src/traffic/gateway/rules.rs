@@ -24,6 +24,12 @@ fn live(route: &Value, names: &[String]) -> Vec<usize> {
     rules.into_iter().flatten().enumerate().filter(|(_, rule)| named(rule)).map(|(index, _)| index).collect()
 }
 
+/// Has the route a rule with one of these names?
+#[must_use]
+pub fn has_managed_rules(route: &Value, names: &[String]) -> bool {
+    !live(route, names).is_empty()
+}
+
 /// Where a route stands with the rules that are wanted in it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Standing {
@@ -33,8 +39,6 @@ pub(super) struct Standing {
     pub fits: bool,
     /// A wanted one is not there, or not as wanted: with it more requests go to the canary.
     pub lacks: bool,
-    /// There is one that is not wanted like that.
-    pub has_others: bool,
 }
 
 /// Compares. `splits` are those of the rules that name both Services.
@@ -55,9 +59,8 @@ pub(super) fn standing(route: &Value, kind: RouteKind, splits: &[RuleSplit], nam
     let lacks = wanted.iter().any(|rule| !present.contains(&rule));
     // First in the route: a rule of the same rank before them would win.
     let first = live.iter().enumerate().all(|(place, index)| place == *index);
-    let has_others = present.iter().any(|rule| !wanted.contains(rule));
     let fits = first && present == wanted.iter().collect::<Vec<_>>();
-    Standing { live, wanted, fits, lacks, has_others }
+    Standing { live, wanted, fits, lacks }
 }
 
 /// The copy of a rule; none where the rule asks for another value of the same header, which no request can have too.

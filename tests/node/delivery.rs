@@ -7,10 +7,9 @@ use futures::FutureExt;
 use kube::api::Api;
 use serde_json::json;
 use tidegate::api::application::{Application, WriteBackPhase, WriteBackState};
-use tokio::time::Instant;
 
 use crate::forge::Forge;
-use crate::shop::{Shop, WITHIN, story_in};
+use crate::shop::{Shop, story_in, within};
 
 /// Where the Rollout is in the repository.
 const FILE: &str = "apps/web/rollout.yaml";
@@ -80,15 +79,11 @@ async fn write_backs(shop: &Shop) -> Vec<WriteBackState> {
 
 /// Waits for a write-back like this.
 async fn until(shop: &Shop, what: &str, is: impl Fn(&WriteBackState) -> bool) -> WriteBackState {
-    let end = Instant::now() + WITHIN;
-    loop {
+    within(what, Duration::from_millis(50), async || {
         let all = write_backs(shop).await;
-        if let Some(found) = all.iter().find(|entry| is(entry)) {
-            return found.clone();
-        }
-        assert!(Instant::now() < end, "not within {WITHIN:?}: {what}; the write-backs are {all:#?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        all.iter().find(|entry| is(entry)).cloned().ok_or_else(|| format!("the write-backs are {all:#?}"))
+    })
+    .await
 }
 
 /// Exactly one commit took the bad one back; the cluster has what Git has.
@@ -118,11 +113,10 @@ async fn one_revert_whatever_happens() {
         taken_back(shop, forge, &bad, &good).await;
 
         let bad = forge.push(FILE, &release(shop, "3", "0.5"), "Release 3");
-        let end = Instant::now() + WITHIN;
-        while forge.tip().as_ref() == Some(&bad) {
-            assert!(Instant::now() < end, "no revert of {bad} within {WITHIN:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        within("a revert", Duration::from_millis(20), async || {
+            if forge.tip().as_ref() == Some(&bad) { Err(format!("{bad} is the tip")) } else { Ok(()) }
+        })
+        .await;
         shop.kill_controller().await;
         taken_back(shop, forge, &bad, &good).await;
 

@@ -20,7 +20,7 @@ use crate::audit;
 use crate::load::Load;
 
 /// Longest time for anything that a story waits for. Pods start within seconds; two cores may be busy.
-pub const WITHIN: Duration = Duration::from_secs(90);
+const WITHIN: Duration = Duration::from_secs(90);
 
 #[expect(clippy::disallowed_methods, reason = "the testbed says by environment variables where it is")]
 fn variable(name: &str) -> Option<String> {
@@ -30,6 +30,18 @@ fn variable(name: &str) -> Option<String> {
 /// A variable of the testbed's environment.
 pub fn given(name: &str) -> String {
     variable(name).unwrap_or_else(|| panic!("{name} is not set: source target/testbed/env"))
+}
+
+/// Looks until there is what is looked for; a look that does not find it says what there is instead.
+pub async fn within<T>(what: &str, every: Duration, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let end = tokio::time::Instant::now() + WITHIN;
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(instead) => assert!(tokio::time::Instant::now() < end, "not within {WITHIN:?}: {what}; {instead}"),
+        }
+        tokio::time::sleep(every).await;
+    }
 }
 
 /// A shop that is open.
@@ -114,12 +126,11 @@ impl Shop {
 
     /// Waits until version 1 is served.
     pub async fn opened(&self) {
-        let end = tokio::time::Instant::now() + WITHIN;
         // From Git it comes a moment later.
-        while self.rollouts().get_opt("web").await.unwrap().is_none() {
-            assert!(tokio::time::Instant::now() < end, "there is no Rollout");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        within("a Rollout", Duration::from_millis(200), async || {
+            self.rollouts().get_opt("web").await.unwrap().ok_or_else(|| "there is none".to_owned())
+        })
+        .await;
         self.until("version 1 is stable", |status| status.phase == Some(RolloutPhase::Healthy)).await;
         self.answering().await;
     }
@@ -227,17 +238,16 @@ impl Shop {
 
     /// Waits until the status is as the story says.
     pub async fn until(&self, what: &str, is: impl Fn(&RolloutStatus) -> bool) -> RolloutStatus {
-        let until = tokio::time::Instant::now() + WITHIN;
-        loop {
+        within(what, Duration::from_millis(100), async || {
             // The status of an earlier spec says nothing about this one.
             let rollout = self.rollouts().get("web").await.unwrap();
             let status = rollout.status.unwrap_or_default();
             if status.observed_generation == rollout.metadata.generation && is(&status) {
-                return status;
+                return Ok(status);
             }
-            assert!(tokio::time::Instant::now() < until, "not within {WITHIN:?}: {what}; the status is {status:#?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+            Err(format!("the status is {status:#?}"))
+        })
+        .await
     }
 
     /// Waits until the step with this index is under way at a confirmed weight.
@@ -283,19 +293,21 @@ impl Shop {
         .await
     }
 
+    /// Waits until the gateway serves what it confirmed: it may read its routes up to 2 s later, and a pod that goes answers
+    /// until its preStop hook is over.
+    pub async fn settle(&self) {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+    }
+
     /// Waits until the Rollout has this many pods in all.
     pub async fn pods(&self, count: usize) -> Vec<Pod> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
-        let until = tokio::time::Instant::now() + WITHIN;
-        loop {
+        within(&format!("{count} pods"), Duration::from_millis(200), async || {
             let pods = api.list(&ListParams::default().labels("app=web")).await.unwrap().items;
             let alive = pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect::<Vec<_>>();
-            if alive.len() == count {
-                return alive;
-            }
-            assert!(tokio::time::Instant::now() < until, "{} pods, not {count}", alive.len());
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+            if alive.len() == count { Ok(alive) } else { Err(format!("there are {}", alive.len())) }
+        })
+        .await
     }
 
     /// What the controller wrote in this namespace so far.
@@ -334,11 +346,10 @@ impl Shop {
     }
 
     async fn answering(&self) {
-        let until = tokio::time::Instant::now() + WITHIN;
-        while self.version(&[]).await.is_none() {
-            assert!(tokio::time::Instant::now() < until, "the gateway does not answer for {}", self.host);
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        within("an answer", Duration::from_millis(200), async || {
+            self.version(&[]).await.ok_or_else(|| format!("the gateway has none for {}", self.host))
+        })
+        .await;
     }
 
     /// Kills the controller's pods without a word of warning, as a lost node does.

@@ -43,6 +43,7 @@ async fn abort_at(shop: &Shop, step: i32, weight: i32) {
     shop.at_step(step, weight).await;
     shop.ask(&["abort", "web"]);
     shop.stopped().await;
+    shop.settle().await;
     assert_eq!(shop.version(&[]).await.as_deref(), Some("1"));
     shop.pods(2).await;
     load.end().assert_none_lost();
@@ -236,6 +237,7 @@ async fn without_a_router() {
         shop.ask(&["abort", "web"]);
         shop.stopped().await;
         shop.pods(4).await;
+        shop.settle().await;
         let answers = load.end();
         answers.assert_none_lost();
         assert!(answers.of("3") > 0, "the third version was never seen: {answers:?}");
@@ -283,8 +285,7 @@ async fn staff_first() {
         let load = shop.load(RATE);
         shop.release("2").await;
         shop.paused_at(1).await;
-        // The gateway reads its routes a moment after it confirmed them.
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        shop.settle().await;
         for _ in 0..20 {
             assert_eq!(shop.version(&[("x-staff", "yes")]).await.as_deref(), Some("2"));
             assert_eq!(shop.version(&[("x-staff", "no")]).await.as_deref(), Some("1"));
@@ -293,6 +294,7 @@ async fn staff_first() {
         assert_eq!(writes_while(shop, async || tokio::time::sleep(Duration::from_secs(5)).await).await, 0, "at rest");
         shop.ask(&["abort", "web"]);
         shop.stopped().await;
+        shop.settle().await;
         assert_eq!(shop.version(&[("x-staff", "yes")]).await.as_deref(), Some("1"));
         shop.ask(&["retry", "web"]);
         shop.paused_at(1).await;

@@ -53,7 +53,7 @@ fn cluster() -> Cluster {
         "provider": {"prometheus": {"address": "http://p", "query": "q"}},
     });
     let mut cluster = Cluster::new(serde_json::from_value(rollout).unwrap(), "2026-01-01T00:00:00Z".parse().unwrap());
-    cluster.metrics = vec![serde_json::from_value(metric).unwrap()];
+    cluster.templates = [("success-rate".to_owned(), vec![serde_json::from_value(metric).unwrap()])].into();
     cluster
 }
 

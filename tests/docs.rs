@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tidegate::analysis::{Condition, Purpose, ResolveContext, Template, resolve};
+use tidegate::analysis::{Arm, Arms, Condition, Purpose, ResolveContext, Template, resolve};
 use tidegate::api::analysis::Argument;
 use tidegate::api::{AnalysisRun, AnalysisTemplate, Application, ClusterAnalysisTemplate, Project, Rollout, crds};
 use tidegate::cli::args::Line;
@@ -122,7 +122,9 @@ fn resolves(name: &str, args: &[Argument], metrics: &[tidegate::api::analysis::M
         .filter(|arg| arg.value.is_none())
         .map(|arg| Argument { name: arg.name.clone(), value: Some("web".into()) })
         .collect();
-    let context = ResolveContext { rollout: "web", namespace: "shop", purpose: Purpose::Background };
+    let arm = |service: &str| Arm { service: service.into(), port: Some(80), hash: service.into(), replica_set: service.into() };
+    let arms = Arms { canary: arm("web-canary"), stable: arm("web-stable") };
+    let context = ResolveContext { rollout: "web", namespace: "shop", arms: &arms, purpose: Purpose::Background };
     resolve(&[Template { name, args, metrics }], &given, &context).map(drop).map_err(|error| error.to_string())
 }
 

@@ -55,8 +55,23 @@ pub enum Measured {
     },
     /// The server answered, and has nothing: an empty vector. The text says so; it holds no host and no part of a body.
     NoData(String),
+    /// Samples of an SLO.
+    Samples(Box<super::slo::Gathered>),
+    /// What a step's run sees of the evidence on an SLO.
+    Look(Look),
     /// No answer, or not one that can be read. The text says what happened; it holds no host and no part of a body.
     Error(String),
+}
+
+/// What the run of a step sees of the evidence on an SLO.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The canary is good beyond doubt at the present weight.
+    pub accepted: bool,
+    /// Why there are no values at present.
+    pub error: Option<String>,
+    /// What is known.
+    pub message: String,
 }
 
 /// One measurement as it was taken.

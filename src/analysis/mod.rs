@@ -18,12 +18,13 @@ pub mod provider;
 pub mod run;
 mod sandbox;
 pub mod sequential;
+pub mod slo;
 pub mod template;
 mod text;
 pub mod verdict;
 
 pub use condition::{Condition, ConditionError};
-pub use measured::{Measured, QueryResult, Taken};
+pub use measured::{Look, Measured, QueryResult, Taken};
 pub use run::{Due, due, record};
-pub use template::{Purpose, ResolveContext, Template, TemplateError, resolve};
+pub use template::{Arm, Arms, Purpose, ResolveContext, Template, TemplateError, resolve};
 pub use verdict::evidence;

@@ -27,6 +27,12 @@ fn is_news(before: &MetricResult, now: &MetricResult) -> bool {
     (now.phase, now.failed, now.inconclusive) != (before.phase, before.failed, before.inconclusive)
         || (now.consecutive_error > 0) != (before.consecutive_error > 0)
         || now.last_usable_at.is_some() != before.last_usable_at.is_some()
+        || known(now) != known(before)
+}
+
+/// What a Rollout, or the run of a step, goes by in the evidence on an SLO.
+fn known(result: &MetricResult) -> Option<(Option<Timestamp>, bool)> {
+    result.slo.as_ref().map(|slo| (slo.accepted_at.as_ref().map(|at| at.0), slo.shared_outage))
 }
 
 /// Has every metric that goes on a usable measurement that began at `wanted` or later?

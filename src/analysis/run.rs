@@ -14,9 +14,9 @@ use crate::api::analysis::{
 };
 use crate::api::{Duration, Time};
 
-use super::measured::Taken;
+use super::measured::{Look, Measured, Taken};
 use super::text::{clean, counted};
-use super::verdict;
+use super::{slo, verdict};
 
 use judge::judge;
 
@@ -84,7 +84,7 @@ fn stored(at: Timestamp) -> Time {
 }
 
 /// Has this metric, or run, come to its end?
-const fn is_final(phase: RunPhase) -> bool {
+pub(super) const fn is_final(phase: RunPhase) -> bool {
     match phase {
         RunPhase::Successful | RunPhase::Failed | RunPhase::Inconclusive | RunPhase::Cancelled => true,
         RunPhase::Pending | RunPhase::Running | RunPhase::Error => false,
@@ -119,12 +119,13 @@ pub fn record(spec: &AnalysisRunSpec, status: &AnalysisRunStatus, taken: &[Taken
     }
     for taken in taken {
         if let (Some(metric), Some(result)) = (spec.metrics.get(taken.metric), status.metric_results.get_mut(taken.metric)) {
-            take(metric, result, taken);
+            take(spec, metric, result, taken);
         }
     }
     for (metric, result) in spec.metrics.iter().zip(&mut status.metric_results) {
-        assess(metric, result, started_at, now);
+        assess(spec, metric, result, started_at, now);
     }
+    slo::verdict(spec, &mut status);
     conclude(&mut status, &spec.dry_run, now);
     status
 }
@@ -148,16 +149,27 @@ pub fn unmeasured(metric: &Metric) -> MetricResult {
         consecutive_error: 0,
         last_usable_at: None,
         measurements: Vec::new(),
+        slo: None,
     }
 }
 
 /// Counts one measurement.
-fn take(metric: &Metric, result: &mut MetricResult, taken: &Taken) {
+fn take(spec: &AnalysisRunSpec, metric: &Metric, result: &mut MetricResult, taken: &Taken) {
     let started_at = stored(taken.started_at);
     if settled(metric, result).is_some() || result.measurements.iter().any(|known| known.started_at == started_at) {
         return;
     }
-    let judged = judge(metric, &taken.outcome);
+    let judged = match (&taken.outcome, &spec.evidence) {
+        (Measured::Samples(gathered), Some(evidence)) => {
+            if slo::take(metric, evidence, result, gathered, taken.started_at) {
+                result.successful = result.successful.saturating_add(1);
+                result.consecutive_error = 0;
+            }
+            return looked(result, taken, MeasuredPhase::Successful, None);
+        }
+        (Measured::Look(look), _) if metric.slo.is_some() => return take_look(result, taken, look),
+        (outcome, _) => judge(metric, outcome),
+    };
     let counter = match judged.phase {
         MeasuredPhase::Successful => &mut result.successful,
         MeasuredPhase::Failed => &mut result.failed,
@@ -180,6 +192,32 @@ fn take(metric: &Metric, result: &mut MetricResult, taken: &Taken) {
     });
     let surplus = result.measurements.len().saturating_sub(KEPT_MEASUREMENTS);
     result.measurements.drain(..surplus);
+}
+
+/// Of an SLO only the last look is kept: what was counted is in its evidence.
+fn looked(result: &mut MetricResult, taken: &Taken, phase: MeasuredPhase, message: Option<String>) {
+    let (started_at, finished_at) = (stored(taken.started_at), stored(taken.finished_at));
+    result.measurements = vec![Measurement { phase, value: None, message, started_at, finished_at }];
+}
+
+/// What the run of a step sees of an SLO.
+fn take_look(result: &mut MetricResult, taken: &Taken, look: &Look) {
+    let (phase, counter) = match look.error {
+        Some(_) => (MeasuredPhase::Error, &mut result.error),
+        None => (MeasuredPhase::Successful, &mut result.successful),
+    };
+    *counter = counter.saturating_add(1);
+    looked(result, taken, phase, look.error.clone());
+    result.message = Some(look.message.clone());
+    if look.error.is_some() {
+        result.consecutive_error = result.consecutive_error.saturating_add(1);
+        return;
+    }
+    result.consecutive_error = 0;
+    result.last_usable_at = Some(stored(taken.started_at));
+    if look.accepted {
+        result.phase = RunPhase::Successful;
+    }
 }
 
 /// How many usable measurements there were.
@@ -212,8 +250,14 @@ fn settled(metric: &Metric, result: &MetricResult) -> Option<RunPhase> {
 }
 
 /// Phase and message of a metric from its counts.
-fn assess(metric: &Metric, result: &mut MetricResult, started_at: Timestamp, now: Timestamp) {
+fn assess(spec: &AnalysisRunSpec, metric: &Metric, result: &mut MetricResult, started_at: Timestamp, now: Timestamp) {
     if is_final(result.phase) {
+        return;
+    }
+    if let Some(at_most) = spec.at_most.filter(|at_most| metric.slo.is_some() && now >= after(started_at, *at_most)) {
+        let known = result.message.take().unwrap_or_else(|| "nothing is known".to_owned());
+        result.phase = RunPhase::Inconclusive;
+        result.message = Some(format!("the evidence does not suffice after {at_most}: {known}"));
         return;
     }
     if let Some(phase) = settled(metric, result) {
@@ -229,6 +273,7 @@ fn assess(metric: &Metric, result: &mut MetricResult, started_at: Timestamp, now
         None if result.consecutive_error > 0 => {
             Some(format!("no usable value in the last {}: {last}", counted(result.consecutive_error, "measurement")))
         }
+        None if metric.slo.is_some() => return,
         None => None,
     };
 }

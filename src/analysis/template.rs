@@ -5,6 +5,7 @@
 
 mod placeholder;
 mod promql;
+mod slo;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,9 +41,48 @@ pub struct Template<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// A step: it must come to an end by itself.
-    Step,
+    Step {
+        /// It has `atMost`: evidence may take so long.
+        bounded: bool,
+    },
     /// In the background of the steps: it may measure until it is ended.
     Background,
+}
+
+/// One side of a comparison: what `{{arm.*}}` stands for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arm {
+    /// `{{arm.service}}`: the Service; empty where the Rollout names none.
+    pub service: String,
+    /// `{{arm.port}}`: the Service's port in the route; none without a route.
+    pub port: Option<i64>,
+    /// `{{arm.podTemplateHash}}`: the revision in the pods' label.
+    pub hash: String,
+    /// `{{arm.replicaSet}}`: name of the revision's ReplicaSet.
+    pub replica_set: String,
+}
+
+impl Arm {
+    /// By placeholder; what the arm does not have is missing.
+    fn values(&self) -> impl Iterator<Item = (String, String)> {
+        let service = Some(&self.service).filter(|service| !service.is_empty()).cloned();
+        let all = [
+            ("service", service),
+            ("port", self.port.map(|port| port.to_string())),
+            ("podTemplateHash", Some(self.hash.clone())),
+            ("replicaSet", Some(self.replica_set.clone())),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((format!("arm.{name}"), value?)))
+    }
+}
+
+/// Both sides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arms {
+    /// The canary.
+    pub canary: Arm,
+    /// Stable.
+    pub stable: Arm,
 }
 
 /// What our own placeholders stand for.
@@ -52,6 +92,8 @@ pub struct ResolveContext<'a> {
     pub rollout: &'a str,
     /// `{{rollout.namespace}}`.
     pub namespace: &'a str,
+    /// `{{arm.*}}`, in the queries of an `slo`.
+    pub arms: &'a Arms,
     /// What the analysis is for.
     pub purpose: Purpose,
 }
@@ -179,7 +221,7 @@ pub fn resolve(
                     second: shown(template.name),
                 });
             }
-            metrics.push(concrete(template, metric, &values, context.purpose)?);
+            metrics.push(concrete(template, metric, &values, context)?);
         }
     }
     match metrics.len() {
@@ -253,10 +295,22 @@ fn concrete(
     template: &Template<'_>,
     metric: &Metric,
     values: &BTreeMap<String, String>,
-    purpose: Purpose,
+    context: &ResolveContext<'_>,
 ) -> Result<Metric, TemplateError> {
     let bad = |problem: String| TemplateError::BadMetric { template: shown(template.name), metric: shown(&metric.name), problem };
-    pace(metric, purpose).map_err(|problem| bad(problem.to_owned()))?;
+    let placeholder =
+        |error| TemplateError::BadPlaceholder { template: shown(template.name), metric: shown(&metric.name), error };
+    pace(metric, context.purpose).map_err(|problem| bad(problem.to_owned()))?;
+    let address = &metric.provider.prometheus.address;
+    check_address(address).map_err(|problem| bad(format!("address: {problem}")))?;
+    if let Some(slo) = &metric.slo {
+        let slo = slo::concrete(slo, values, context.arms).map_err(|refused| match refused {
+            slo::Refused::Slo(problem) => bad(problem),
+            slo::Refused::Placeholder(error) => placeholder(error),
+            slo::Refused::Busy => TemplateError::Busy,
+        })?;
+        return Ok(Metric { slo: Some(slo), ..metric.clone() });
+    }
     let conditions = [("successCondition", &metric.success_condition), ("failureCondition", &metric.failure_condition)];
     for (field, condition) in conditions {
         let Some(condition) = condition else { continue };
@@ -270,13 +324,8 @@ fn concrete(
             error,
         })?;
     }
-    let Provider { prometheus: Prometheus { address, query } } = &metric.provider;
-    check_address(address).map_err(|problem| bad(format!("address: {problem}")))?;
-    let query = placeholder::fill(query, values).map_err(|error| TemplateError::BadPlaceholder {
-        template: shown(template.name),
-        metric: shown(&metric.name),
-        error,
-    })?;
+    let query = metric.provider.prometheus.query.as_deref().unwrap_or_default();
+    let query = placeholder::fill(query, values).map_err(placeholder)?;
     if query.len() > MAX_QUERY {
         return Err(bad(format!("query: {} bytes with its arguments; at most {MAX_QUERY} are allowed", query.len())));
     }
@@ -284,18 +333,23 @@ fn concrete(
         promql::Refused::Query(problem) => bad(format!("query: {problem}")),
         promql::Refused::Busy => TemplateError::Busy,
     })?;
-    Ok(Metric { provider: Provider { prometheus: Prometheus { address: address.clone(), query } }, ..metric.clone() })
+    let prometheus = Prometheus { address: address.clone(), query: Some(query) };
+    Ok(Metric { provider: Provider { prometheus }, ..metric.clone() })
 }
 
 /// Does the metric decide something, and end when it must?
 fn pace(metric: &Metric, purpose: Purpose) -> Result<(), &'static str> {
+    if metric.slo.is_some() {
+        return slo_pace(metric, purpose);
+    }
     let count = metric.count.unwrap_or(1);
     match metric.interval {
         _ if metric.success_condition.is_none() && metric.failure_condition.is_none() => {
             Err("it needs successCondition, failureCondition or both; without either no value could decide anything")
         }
         Some(interval) if interval < MIN_INTERVAL => Err("interval: at least 1s is allowed"),
-        Some(_) if metric.count.is_none() && purpose == Purpose::Step => Err(
+        _ if metric.provider.prometheus.query.is_none() => Err("it needs provider.prometheus.query"),
+        Some(_) if metric.count.is_none() && purpose != Purpose::Background => Err(
             "it has an interval and no count, so a step with it would never end; give it a count, or use it in the background",
         ),
         None if count > 1 => Err("a count above 1 needs an interval"),
@@ -308,6 +362,23 @@ fn pace(metric: &Metric, purpose: Purpose) -> Result<(), &'static str> {
             Err("limits are 0 or more")
         }
         _ => Ok(()),
+    }
+}
+
+/// The same for an `slo`.
+fn slo_pace(metric: &Metric, purpose: Purpose) -> Result<(), &'static str> {
+    let others = metric.success_condition.is_some()
+        || metric.failure_condition.is_some()
+        || [metric.count, metric.failure_limit, metric.inconclusive_limit].iter().any(Option::is_some);
+    match metric.interval {
+        _ if others => Err("with slo there are no conditions, limits and counts: the evidence decides"),
+        _ if metric.provider.prometheus.query.is_some() => Err("with slo there is no provider.prometheus.query"),
+        None => Err("slo needs an interval, such as 5s"),
+        Some(interval) if interval < MIN_INTERVAL => Err("interval: at least 1s is allowed"),
+        Some(_) if purpose == (Purpose::Step { bounded: false }) => {
+            Err("in a step its evidence could take for ever; give the step atMost, such as 10m")
+        }
+        Some(_) => Ok(()),
     }
 }
 

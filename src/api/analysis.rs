@@ -7,6 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::slo::{Evidence, Slo, SloResult};
 use super::{Duration, Time};
 
 /// How many measurements per metric a run's status keeps, newest last.
@@ -80,7 +81,10 @@ pub struct Argument {
 /// One metric: a query, how often, and what counts as good.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.successCondition) || has(self.failureCondition)").message("a metric needs successCondition, failureCondition or both; without either no value could decide anything"))]
+#[x_kube(validation = Rule::new("has(self.slo) || has(self.successCondition) || has(self.failureCondition)").message("a metric needs slo, or successCondition, failureCondition or both; without any no value could decide anything"))]
+#[x_kube(validation = Rule::new("!has(self.slo) || (!has(self.successCondition) && !has(self.failureCondition) && !has(self.failureLimit) && !has(self.inconclusiveLimit) && !has(self.count))").message("with slo there are no conditions, limits and counts: the evidence decides"))]
+#[x_kube(validation = Rule::new("!has(self.slo) || has(self.interval)").message("slo needs an interval, such as 5s"))]
+#[x_kube(validation = Rule::new("has(self.slo) != has(self.provider.prometheus.query)").message("a metric needs provider.prometheus.query, or with slo none: an slo has queries of its own"))]
 #[x_kube(validation = Rule::new("!has(self.count) || self.count <= 1 || has(self.interval)").message("a metric with count above 1 needs an interval"))]
 pub struct Metric {
     /// Name, unique in the analysis.
@@ -118,6 +122,9 @@ pub struct Metric {
     pub no_data_deadline: Option<Duration>,
     /// Where the value comes from.
     pub provider: Provider,
+    /// In place of conditions: errors and requests of the canary, compared with stable's. The canary is rolled back as soon as the evidence allows, and never on noise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<Slo>,
 }
 
 /// Where a metric's value comes from.
@@ -127,15 +134,16 @@ pub struct Provider {
     pub prometheus: Prometheus,
 }
 
-/// An instant query.
+/// A Prometheus, and what it is asked.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
 pub struct Prometheus {
     /// Base address, `http://` or `https://`, without credentials.
     #[schemars(length(max = 512), regex(pattern = r"^https?://[^\s@/?#]+(/[^\s@?#]*)?$"))]
     pub address: String,
-    /// PromQL. Placeholders (`{{args.NAME}}`, `{{rollout.name}}`, `{{rollout.namespace}}`, ...) stand inside string literals.
+    /// PromQL; not with `slo`. Placeholders (`{{args.NAME}}`, `{{rollout.name}}`, `{{rollout.namespace}}`, ...) stand inside string literals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8192))]
-    pub query: String,
+    pub query: Option<String>,
 }
 
 /// One execution of an analysis. Created by the controller, at most once per (rollout, revision, attempt, step).
@@ -171,6 +179,12 @@ pub struct AnalysisRunSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]
     pub dry_run: Vec<String>,
+    /// In the run that holds the evidence of all SLOs of an attempt: how sure a verdict has to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+    /// In the run of a step with SLOs: how long their evidence may take; then the run is Inconclusive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<Duration>,
     /// Set to end the run early; it then ends as Cancelled, with this text as the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
@@ -189,9 +203,12 @@ pub struct Subject {
     pub revision: i64,
     /// Attempt of that revision.
     pub attempt: i32,
-    /// Index of the step; none for the background analysis.
+    /// Index of the step; none for the background analysis and the evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<i32>,
+    /// It holds the evidence of all SLOs of the attempt. Default false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evidence: bool,
 }
 
 /// What a run found.
@@ -286,6 +303,9 @@ pub struct MetricResult {
     /// The newest measurements, newest last, at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub measurements: Vec<Measurement>,
+    /// Of a metric with `slo`: the evidence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<SloResult>,
 }
 
 /// One measurement.

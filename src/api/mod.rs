@@ -9,15 +9,18 @@ pub mod application;
 pub mod condition;
 pub mod duration;
 pub mod names;
+mod percent;
 mod pod_count;
 pub mod project;
 pub mod request;
 pub mod rollout;
 mod schema;
+pub mod slo;
 
 pub use analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate};
 pub use application::Application;
 pub use duration::Duration;
+pub use percent::{Percent, PercentError};
 pub use pod_count::{PodCount, PodCountError};
 pub use project::Project;
 pub use rollout::Rollout;

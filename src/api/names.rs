@@ -54,3 +54,9 @@ pub const TRAILER_ATTEMPT: &str = "Tidegate-Attempt";
 pub const TRAILER_ANALYSIS: &str = "Tidegate-Analysis";
 /// Trailer in a person's commit that lifts a hold.
 pub const TRAILER_RETRY: &str = "Tidegate-Retry";
+
+/// Name of the AnalysisRun that holds the evidence on the SLOs of an attempt.
+#[must_use]
+pub fn evidence_run(rollout: &str, revision: i64, attempt: i32) -> String {
+    format!("{rollout}-{revision}-{attempt}-slo")
+}

@@ -1,5 +1,6 @@
 //! `simulate`: what would happen to a Rollout on a given day, from the same decision that the controller takes.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use super::error::{CliError, Exit};
 use super::text;
 use crate::api::Rollout;
 use crate::api::analysis::{AnalysisTemplate, ClusterAnalysisTemplate, Metric};
+use crate::api::rollout::TemplateRef;
 use crate::manifest::{self, File, Object};
 use crate::rollout::spec;
 use crate::simulate::cluster::Cluster;
@@ -38,7 +40,7 @@ pub fn simulate(args: &Simulate, out: &mut dyn Write) -> Result<Exit, CliError> 
     };
     let start: Timestamp = MORNING.parse().map_err(|error: jiff::Error| CliError::new(Exit::Unexpected, &error.to_string()))?;
     let mut cluster = Cluster::new(rollout.clone(), start);
-    cluster.metrics = metrics(&rollout, &objects);
+    cluster.templates = templates(&rollout, &objects);
     let mut script = Script::new(cluster);
     let ended = script.run(&day);
     let told = ended.as_ref().map_or_else(|_| script.output().to_owned(), Clone::clone);
@@ -95,12 +97,11 @@ fn rollout(objects: &[Object], name: Option<&str>) -> Result<Rollout, CliError> 
 }
 
 /// Metrics of the templates that the Rollout names, from the file; one by the name of each template that is elsewhere.
-fn metrics(rollout: &Rollout, objects: &[Object]) -> Vec<Metric> {
+fn templates(rollout: &Rollout, objects: &[Object]) -> BTreeMap<String, Vec<Metric>> {
     let canary = &rollout.spec.strategy.canary;
     let of_steps = canary.steps.iter().filter_map(|step| step.analysis.as_ref()).flat_map(|analysis| &analysis.templates);
     let named = canary.analysis.iter().flat_map(|analysis| &analysis.templates).chain(of_steps);
-    let mut all: Vec<Metric> = Vec::new();
-    for template in named {
+    let metrics = |template: &TemplateRef| {
         let kind = if template.cluster_scope { "ClusterAnalysisTemplate" } else { "AnalysisTemplate" };
         let found = objects.iter().find(|o| o.id.is("tidegate.dev", kind) && o.id.name == template.template_name);
         let parsed = found.and_then(|object| {
@@ -113,8 +114,7 @@ fn metrics(rollout: &Rollout, objects: &[Object]) -> Vec<Metric> {
         });
         let standing_in = json!([{"name": template.template_name, "interval": "10s", "successCondition": "true",
             "provider": {"prometheus": {"address": "http://prometheus", "query": "up"}}}]);
-        let metrics = parsed.unwrap_or_else(|| serde_json::from_value(standing_in).unwrap_or_default());
-        all.extend(metrics.into_iter().filter(|metric| !all.iter().any(|known| known.name == metric.name)).collect::<Vec<_>>());
-    }
-    all
+        parsed.unwrap_or_else(|| serde_json::from_value(standing_in).unwrap_or_default())
+    };
+    named.map(|template| (template.template_name.clone(), metrics(template))).collect()
 }

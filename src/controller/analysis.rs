@@ -1,5 +1,7 @@
 //! One pass for one AnalysisRun: measure what is due, record what it adds up to.
 
+mod slo;
+
 use futures::future::join_all;
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -13,7 +15,7 @@ use crate::analysis::pace::cannot_wait;
 use crate::analysis::provider::{AddressPolicy, Provider};
 use crate::analysis::{Taken, due, record};
 use crate::api::Project;
-use crate::api::analysis::{AnalysisRun, AnalysisRunSpec, AnalysisRunStatus, RunPhase};
+use crate::api::analysis::{AnalysisRun, AnalysisRunStatus, RunPhase};
 use crate::sync::project;
 
 /// Looks at a run and measures what is due. Returns when to look again.
@@ -31,7 +33,7 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Opt
     }
     let before = ctx.run_statuses.base(&uid, &recorded);
     let plan = due(&run.spec, &before, ctx.now());
-    let taken = measure(ctx, namespace, &run.spec, &plan.metrics).await?;
+    let taken = measure(ctx, &run, &before, &plan.metrics).await?;
     let now = ctx.now();
     let mut after = record(&run.spec, &before, &taken, now);
     after.observed_generation = run.metadata.generation;
@@ -71,17 +73,23 @@ async fn write_down(
 }
 
 /// Takes all due measurements at once: a slow metric server must not delay the others.
-async fn measure(ctx: &Context, namespace: &str, spec: &AnalysisRunSpec, metrics: &[usize]) -> Result<Vec<Taken>, Error> {
+async fn measure(ctx: &Context, run: &AnalysisRun, before: &AnalysisRunStatus, metrics: &[usize]) -> Result<Vec<Taken>, Error> {
     if metrics.is_empty() {
         return Ok(Vec::new());
     }
-    let policy = address_policy(ctx, namespace).await?;
-    let all = metrics.iter().filter_map(|index| Some((*index, spec.metrics.get(*index)?))).map(|(metric, spec)| {
-        let policy = policy.clone();
+    let namespace = run.namespace().unwrap_or_default();
+    let policy = address_policy(ctx, &namespace).await?;
+    let due = || metrics.iter().filter_map(|index| Some((*index, run.spec.metrics.get(*index)?)));
+    let evidence = if due().any(|(_, metric)| metric.slo.is_some()) { Some(slo::Subject::find(ctx, run).await?) } else { None };
+    let all = due().map(|(index, metric)| {
+        let (policy, evidence) = (&policy, &evidence);
         async move {
             let started_at = ctx.now();
-            let outcome = ctx.prometheus.measure(&spec.provider, &policy, started_at).await;
-            Taken { metric, started_at, finished_at: ctx.now(), outcome }
+            let outcome = match (&metric.slo, evidence) {
+                (Some(slo), Some(subject)) => subject.look(ctx, policy, &run.spec, before, (metric, slo), started_at).await,
+                _ => ctx.prometheus.measure(&metric.provider, policy, started_at).await,
+            };
+            Taken { metric: index, started_at, finished_at: ctx.now(), outcome }
         }
     });
     Ok(join_all(all).await)

@@ -14,10 +14,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::api::Time;
 use crate::api::names::COMMIT;
 use crate::api::request::RolloutRequest;
 use crate::api::rollout::{Rollout, RolloutStatus, RouteId};
+use crate::api::{Percent, Time};
 use crate::manifest::digest;
 use crate::rollout::replicas::Bounds;
 
@@ -162,7 +162,9 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
         let field = "spec.strategy.canary.analysis";
         let analysis = Analysis::parse(field, &background.templates, &background.args, &background.dry_run)?;
         let starting_step = usize::try_from(background.starting_step.unwrap_or(0)).unwrap_or(0);
-        Ok(Background { analysis, starting_step })
+        let confidence = sure(&format!("{field}.confidence"), background.confidence, Background::CONFIDENCE)?;
+        let accept = sure(&format!("{field}.accept"), background.accept, Background::ACCEPT)?;
+        Ok(Background { analysis, starting_step, confidence, accept })
     });
     let background = background.transpose()?;
     let template_digest = digest::template_digest(&spec.template);
@@ -198,6 +200,15 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
         request: spec.request.clone(),
         status: rollout.status.clone().unwrap_or_default(),
     })
+}
+
+/// How sure something has to be: more than chance, and less than certain.
+fn sure(field: &str, given: Option<Percent>, default: Percent) -> Result<Percent, SpecError> {
+    let percent = given.unwrap_or(default);
+    if !(0.5..=0.999_999).contains(&percent.ratio()) {
+        return refuse(field, percent.to_string(), "must be between 50% and 99.9999%");
+    }
+    Ok(percent)
 }
 
 /// What a ReplicaSet needs of a template before the API server is asked.

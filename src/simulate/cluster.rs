@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::pods::{self, Instance, Set};
 use crate::api::analysis::Metric;
 use crate::api::names;
-use crate::api::rollout::{PauseReason, Rollout, RouteId};
+use crate::api::rollout::{PauseReason, Rollout, RouteId, TemplateRef};
 use crate::manifest::digest;
 use crate::rollout::managers::Contender;
 use crate::rollout::observed::{Observed, ReplicaSet, Run, Service, TemplateCheck};
@@ -112,8 +112,8 @@ pub struct Cluster {
     pub world: World,
     /// The Rollout, as the API server holds it. Changed through [`Cluster::edit`] and by effects only.
     pub rollout: Rollout,
-    /// Metrics of the analyses.
-    pub metrics: Vec<Metric>,
+    /// Metrics by the name of their template, with nothing left to fill in.
+    pub templates: BTreeMap<String, Vec<Metric>>,
     pub(super) sets: Vec<Set>,
     pub(super) services: BTreeMap<String, ServiceObject>,
     pub(super) routes: BTreeMap<String, Route>,
@@ -173,7 +173,7 @@ impl Cluster {
             uptime: Duration::ZERO,
             world: World::default(),
             rollout,
-            metrics: Vec::new(),
+            templates: BTreeMap::new(),
             sets: Vec::new(),
             services: BTreeMap::new(),
             routes: BTreeMap::new(),
@@ -278,8 +278,10 @@ impl Cluster {
     #[must_use]
     pub fn observe(&self) -> Observed {
         let canary = &self.rollout.spec.strategy.canary;
-        let background = canary.analysis.as_ref().map(|_| Ok(self.metrics.clone()));
-        let step_metrics = canary.steps.iter().enumerate().filter(|(_, step)| step.analysis.is_some());
+        let background = canary.analysis.as_ref().map(|analysis| self.metrics_of(&analysis.templates));
+        let step_metrics = canary.steps.iter().enumerate();
+        let step_metrics =
+            step_metrics.filter_map(|(index, step)| Some((index, self.metrics_of(&step.analysis.as_ref()?.templates))));
         let route = |id: RouteId| {
             let live = self.routes.get(&id.name).map(|route| self.with_status(route));
             (id, live)
@@ -299,13 +301,21 @@ impl Cluster {
             }],
             runs: self.runs.clone(),
             background,
-            step_metrics: step_metrics.map(|(index, _)| (index, Ok(self.metrics.clone()))).collect(),
+            step_metrics: step_metrics.collect(),
             template: TemplateCheck::Accepted,
             pods: self.pods(),
             contenders: self.contenders.clone(),
             templates: self.sets.iter().map(|set| (set.hash.clone(), set.written.clone())).collect(),
             trouble: self.trouble(),
         }
+    }
+
+    fn metrics_of(&self, templates: &[TemplateRef]) -> Result<Vec<Metric>, String> {
+        let metrics = |template: &TemplateRef| {
+            let name = &template.template_name;
+            self.templates.get(name).cloned().ok_or_else(|| format!("AnalysisTemplate {name} does not exist"))
+        };
+        Ok(templates.iter().map(metrics).collect::<Result<Vec<_>, _>>()?.concat())
     }
 
     /// What the cluster says of pods of the spec's revision that are not ready.

@@ -34,6 +34,10 @@ impl Script {
             ("measure", "good") => self.measuring = true,
             ("measure", "nothing") => self.measuring = false,
             ("verdict", what) => {
+                let (step, what) = match what.strip_prefix("of step ").and_then(|rest| rest.split_once(' ')) {
+                    Some((step, rest)) => (Some(number(step)?), rest),
+                    None => (None, what),
+                };
                 let (phase, message) = what.split_once(' ').unwrap_or((what, "as the script says"));
                 let phase = match phase {
                     "failed" => RunPhase::Failed,
@@ -42,10 +46,12 @@ impl Script {
                     "error" => RunPhase::Error,
                     other => return Err(format!("verdict '{other}'; allowed are failed, inconclusive, successful, error")),
                 };
-                self.measuring = false;
+                self.measuring &= step.is_some();
                 let at = self.engine.now(&self.cluster);
-                self.cluster.verdict(phase, message, at);
+                self.cluster.verdict(phase, message, at, step);
             }
+            ("outage", "begins") => self.cluster.set_outage(true),
+            ("outage", "ends") => self.cluster.set_outage(false),
             ("abort", "") => self.request(RolloutAction::Abort, None),
             ("promote", "") => self.request(RolloutAction::Promote, None),
             ("promote", "full") => self.request(RolloutAction::PromoteFull, None),

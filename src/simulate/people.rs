@@ -8,7 +8,9 @@ use crate::api::Time;
 use crate::api::analysis::RunPhase;
 use crate::api::names;
 use crate::api::rollout::Rollout;
+use crate::api::slo::{SloCounts, SloResult};
 use crate::rollout::managers::Contender;
+use crate::rollout::observed::Run;
 
 impl Cluster {
     /// Somebody edits the Rollout's spec.
@@ -182,13 +184,36 @@ impl Cluster {
         }
     }
 
-    /// Every unfinished run gets this verdict, or for Error this state.
-    pub fn verdict(&mut self, phase: RunPhase, message: &str, at: Timestamp) {
+    /// The evidence of all unfinished runs says that canary and stable are over budget, or no longer.
+    pub fn set_outage(&mut self, on: bool) {
+        self.next_version();
+        for run in self.runs.iter_mut().filter(|run| run.status.completed_at.is_none() && run.subject.evidence) {
+            for result in &mut run.status.metric_results {
+                let counts = SloCounts::default();
+                result.slo = Some(SloResult {
+                    canary: counts,
+                    stable: counts,
+                    evidence: "1".to_owned(),
+                    needed: "100".to_owned(),
+                    dispersion: String::new(),
+                    accepted_at: None,
+                    shared_outage: on,
+                    first_sample_at: None,
+                    last_sample_at: None,
+                    ledger: String::new(),
+                });
+            }
+        }
+    }
+
+    /// Every unfinished run, or only that of a step, gets this verdict, or for Error this state.
+    pub fn verdict(&mut self, phase: RunPhase, message: &str, at: Timestamp, step: Option<i32>) {
         if self.runs.iter().any(|run| run.status.completed_at.is_none()) {
             self.next_version();
         }
         let at = Time(at);
-        for run in self.runs.iter_mut().filter(|run| run.status.completed_at.is_none()) {
+        let meant = |run: &&mut Run| run.status.completed_at.is_none() && (step.is_none() || run.subject.step == step);
+        for run in self.runs.iter_mut().filter(meant) {
             run.status.phase = phase;
             run.status.message = Some(message.to_owned());
             if phase != RunPhase::Error {

@@ -5,7 +5,8 @@
 //! spec {"replicas": 5}   # somebody merges a patch into the spec; replicas 5 is short for this one
 //! wait 30s               # time passes, second by second; the engine looks when something changed, or when it asked to
 //! measure good           # the runs take a good measurement each second from now on; measure nothing
-//! verdict failed 31 of 412 requests failed
+//! verdict failed 31 of 412 requests failed | verdict of step 2 successful
+//! outage begins | outage ends          # SLOs: canary and stable are both over budget
 //! abort | promote | promote full | retry | pause | resume | undo | undo 3 | restart pods
 //! runs                   # print the AnalysisRuns
 //! status                 # print the status as kubectl would show it

@@ -110,6 +110,15 @@ fn weight_of(backend: &Value) -> i64 {
     backend.get("weight").and_then(Value::as_i64).unwrap_or(1)
 }
 
+/// The ports of canary and stable in the first rule that names both; none when there is no such rule.
+#[must_use]
+pub fn ports(route: &Value, services: Services<'_>) -> Option<(Option<i64>, Option<i64>)> {
+    let split = splits(route, services).ok()?.into_iter().next()?;
+    let backends = route.pointer(&format!("/spec/rules/{}/backendRefs", split.rule))?;
+    let port = |index: usize| backends.get(index)?.get("port")?.as_i64();
+    Some((port(split.canary_index), port(split.stable_index)))
+}
+
 /// The largest share of the canary in any rule of the route, in percent.
 #[must_use]
 pub fn canary_weight(splits: &[RuleSplit]) -> i32 {

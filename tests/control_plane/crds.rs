@@ -10,109 +10,8 @@ use serde_json::{Value, json};
 use tidegate::api;
 use tidegate::api::names::SYSTEM_NAMESPACE;
 
+use crate::examples::{application, examples, metric, project, rollout, run, slos, template, unrouted};
 use crate::support;
-
-/// A Rollout that uses every field of its spec but `request`, which nobody may set at creation.
-pub fn rollout() -> Value {
-    let analysis = json!({"templates": [{"templateName": "availability", "clusterScope": true}], "args": [{"name": "service", "value": "web"}], "dryRun": [{"metricName": "p9.*"}]});
-    let mut background = analysis.clone();
-    background["startingStep"] = json!(1);
-    let metadata = json!({"labels": {"role": "canary"}, "annotations": {"note": "canary"}});
-    json!({
-        "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web"},
-        "spec": {
-            "replicas": 4, "revisionHistoryLimit": 5, "minReadySeconds": 5, "restartAt": "2026-01-01T00:00:00Z", "paused": true,
-            "progressDeadlineSeconds": "10m", "progressDeadlineAbort": false, "rollbackWindow": {"revisions": 3},
-            "analysis": {"successfulRunHistoryLimit": 2, "unsuccessfulRunHistoryLimit": 3},
-            "selector": {"matchLabels": {"app": "web"}},
-            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"fieldOfALaterVersion": true}},
-            "strategy": {"canary": {
-                "stableService": "web-stable", "canaryService": "web-canary",
-                "trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}], "grpcRoutes": [{"name": "api"}]}, "managedRoutes": [{"name": "beta"}]},
-                "steps": [{"setWeight": 10}, {"pause": {"duration": "1h30m"}}, {"pause": {}}, {"pause": {"duration": 90}}, {"analysis": analysis},
-                    {"setCanaryScale": {"replicas": 1}}, {"setCanaryScale": {"weight": 25}}, {"setCanaryScale": {"matchTrafficWeight": true}},
-                    {"setHeaderRoute": {"name": "beta", "match": [{"headerName": "x-a", "headerValue": {"exact": "1"}}, {"headerName": "x-b", "headerValue": {"prefix": "1"}}, {"headerName": "x-c", "headerValue": {"regex": "1|2"}}]}}, {"setHeaderRoute": {"name": "beta"}}],
-                "analysis": background, "onFailure": "Pause", "scaleDownDelaySeconds": 30, "abortScaleDownDelaySeconds": "0",
-                "scaleDownDelayRevisionLimit": 1, "dynamicStableScale": true, "minPodsPerReplicaSet": 2, "maxUnavailable": "10%",
-                "canaryMetadata": metadata, "stableMetadata": metadata,
-                "antiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": {"weight": 50}},
-            }},
-        },
-    })
-}
-
-/// The same without a router, with the fields that it may have only then.
-fn unrouted() -> Value {
-    let mut rollout = rollout();
-    let canary = rollout["spec"]["strategy"]["canary"].as_object_mut().unwrap();
-    canary.retain(|key, _| ["steps", "analysis", "canaryMetadata", "antiAffinity"].contains(&key.as_str()));
-    canary["steps"]
-        .as_array_mut()
-        .unwrap()
-        .retain(|step| step.get("setCanaryScale").is_none() && step.get("setHeaderRoute").is_none());
-    canary.insert("maxSurge".to_owned(), json!("25%"));
-    canary.insert("maxUnavailable".to_owned(), json!(0));
-    rollout
-}
-
-fn metric() -> Value {
-    json!({
-        "name": "availability", "interval": "30s", "count": 3, "successCondition": "result[0] >= 0.99", "failureCondition": "result[0] < 0.95",
-        "failureLimit": 1, "inconclusiveLimit": 1, "consecutiveErrorLimit": 4, "noDataDeadline": "5m",
-        "provider": {"prometheus": {"address": "http://prometheus.monitoring:9090/base", "query": "up{service=\"{{args.service}}\"}"}},
-    })
-}
-
-fn template(kind: &str) -> Value {
-    let spec = json!({"args": [{"name": "service", "value": "web"}], "metrics": [metric()]});
-    json!({"apiVersion": "tidegate.dev/v1alpha1", "kind": kind, "metadata": {"name": "availability"}, "spec": spec})
-}
-
-fn run() -> Value {
-    json!({
-        "apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisRun", "metadata": {"name": "web-4-1-step2"},
-        "spec": {
-            "subject": {"rollout": "web", "rolloutUid": "u1", "revision": 4, "attempt": 1, "step": 2},
-            "metrics": [metric()], "dryRun": ["availability"], "terminate": "superseded",
-        },
-    })
-}
-
-fn application() -> Value {
-    json!({
-        "apiVersion": "tidegate.dev/v1alpha1", "kind": "Application", "metadata": {"name": "shop"},
-        "spec": {
-            "project": "team-shop", "suspend": false, "allowEmpty": false,
-            "source": {
-                "repoURL": "https://git.example.com:8443/acme/deploy.git", "revision": {"branch": "release/1.x"}, "path": "apps/shop/production",
-                "interval": "60s", "secretRef": {"name": "deploy-read"},
-            },
-            "destination": {"namespace": "shop", "serviceAccountName": "deployer"},
-            "syncPolicy": {"automated": {"prune": true}},
-            "writeBack": {
-                "on": ["AnalysisFailed", "NotReady"],
-                "mode": "Push", "secretRef": {"name": "deploy-write"}, "includeQuery": true,
-                "author": {"name": "Tidegate", "email": "tidegate@example.com"},
-            },
-        },
-    })
-}
-
-fn project() -> Value {
-    json!({
-        "apiVersion": "tidegate.dev/v1alpha1", "kind": "Project", "metadata": {"name": "team-shop"},
-        "spec": {
-            "applicationNamespaces": ["shop", "shop-*", "*"], "sourceRepos": ["https://git.example.com/acme/*"],
-            "destinations": [{"namespace": "shop-*"}], "allowedKinds": [{"group": "apps", "kind": "Deployment"}],
-            "deniedKinds": [{"group": "", "kind": "Secret"}], "metricAddresses": ["prometheus.monitoring:9090", "*.example.com"],
-        },
-    })
-}
-
-/// An example of each kind that uses every field which a user may set at creation.
-fn examples() -> Vec<Value> {
-    vec![application(), project(), rollout(), template("AnalysisTemplate"), template("ClusterAnalysisTemplate"), run()]
-}
 
 /// Asks whether `object` could be created; the refusals as (field, message).
 async fn refusals(client: &kube::Client, object: &Value) -> Vec<(String, String)> {
@@ -345,7 +244,8 @@ fn refused_applications() -> Vec<Refused> {
 }
 
 fn refused_others() -> Vec<Refused> {
-    let deciding = "a metric needs successCondition, failureCondition or both; without either no value could decide anything";
+    let deciding =
+        "a metric needs slo, or successCondition, failureCondition or both; without any no value could decide anything";
     let mut undecided = metric();
     undecided.as_object_mut().unwrap().retain(|key, _| !key.ends_with("Condition"));
     let mut nulls = undecided.clone();
@@ -363,6 +263,27 @@ fn refused_others() -> Vec<Refused> {
             "spec.metrics[0]",
             "a metric with count above 1 needs an interval",
         ));
+        let own_query = "a metric needs provider.prometheus.query, or with slo none: an slo has queries of its own";
+        let mut without = metric();
+        without["provider"]["prometheus"].as_object_mut().unwrap().remove("query");
+        all.push((example.clone(), "/spec/metrics/0", without, "spec.metrics[0]", own_query));
+        let [slo, _] = slos();
+        let changed = |change: Value| {
+            let mut slo = slo.clone();
+            json_patch::merge(&mut slo, &change);
+            slo
+        };
+        let queried = changed(json!({"provider": {"prometheus": {"query": "up"}}}));
+        let conditional = changed(json!({"successCondition": "true"}));
+        let twofold = changed(json!({"slo": {"slow": {"bucket": "b", "le": "1"}}}));
+        for (changed, field, sentence) in [
+            (queried, "spec.metrics[1]", own_query),
+            (conditional, "spec.metrics[1]", "with slo there are no conditions, limits and counts: the evidence decides"),
+            (changed(json!({"interval": null})), "spec.metrics[1]", "slo needs an interval, such as 5s"),
+            (twofold, "spec.metrics[1].slo", "an slo has exactly one of errors, slow"),
+        ] {
+            all.push((example.clone(), "/spec/metrics/1", changed, field, sentence));
+        }
         for address in ["ftp://host", "http://jo:pw@host", "http://host/?x=y", "host:9090", "http://a b"] {
             let place = "/spec/metrics/0/provider/prometheus/address";
             all.push((example.clone(), place, json!(address), "spec.metrics[0].provider.prometheus.address", "should match"));
@@ -543,7 +464,7 @@ fn violations(schema: &JSONSchemaProps, example: &Value, field: &str, pointer: &
             // A request cannot be created at all, and what one element of a list lacks, another one has.
             None => {
                 let elsewhere = in_list || ["request", "maxSurge"].contains(&name.as_str());
-                let one_of = ["pause", "setCanaryScale", "antiAffinity", "headerValue", "setHeaderRoute"]
+                let one_of = ["pause", "setCanaryScale", "antiAffinity", "headerValue", "setHeaderRoute", "prometheus", "slo"]
                     .iter()
                     .any(|end| field.ends_with(end));
                 assert!(elsewhere || one_of, "no example of {field}.{name}");

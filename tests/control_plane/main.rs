@@ -7,6 +7,7 @@ mod application;
 mod analysis;
 mod crash;
 mod crds;
+mod examples;
 mod faults;
 mod plans;
 mod play;

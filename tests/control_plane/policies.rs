@@ -9,7 +9,7 @@ use tidegate::api::request::RolloutAction;
 use tidegate::api::{self, Rollout};
 use tidegate::cli::request;
 
-use crate::{crds, support};
+use crate::{examples, support};
 
 /// Done, or the refusal's code and sentence.
 type Answer = Result<(), (u16, String)>;
@@ -20,7 +20,7 @@ fn command(id: &str, action: &str) -> Value {
 
 /// Applies a merge patch as `client`; the refusal's code and sentence.
 async fn merge(client: &Client, namespace: &str, patch: Value) -> Answer {
-    let api = support::api_of(client, &crds::rollout(), Some(namespace));
+    let api = support::api_of(client, &examples::rollout(), Some(namespace));
     match api.patch("web", &PatchParams::default(), &Patch::Merge(patch)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) => {
@@ -43,7 +43,7 @@ fn lacks(user: &str, verb: &str, namespace: &str) -> Answer {
 async fn each_command_needs_its_verb() {
     let Some(admin) = support::cluster().await else { return };
     support::in_namespace(&admin, async |namespace| {
-        support::create(&admin, Some(namespace), &crds::rollout(), false).await.unwrap();
+        support::create(&admin, Some(namespace), &examples::rollout(), false).await.unwrap();
         let rule = |verbs: Value| json!([{"apiGroups": ["tidegate.dev"], "resources": ["rollouts"], "verbs": verbs}]);
         support::allow(&admin, namespace, "bob", rule(json!(["get", "patch", "update", "promote"]))).await;
         let bob = support::as_user("bob").await;
@@ -86,7 +86,7 @@ async fn applying_from_git_leaves_the_request_alone() {
         let rule = json!([{"apiGroups": ["tidegate.dev"], "resources": ["rollouts"], "verbs": ["get", "create", "patch"]}]);
         support::allow(&admin, namespace, "deployer", rule).await;
         let deployer = support::as_user("deployer").await;
-        let mut manifest = crds::rollout();
+        let mut manifest = examples::rollout();
         manifest["metadata"]["namespace"] = json!(namespace);
         support::eventually("deployer's role is followed", async || support::apply(&deployer, &manifest, false).await.is_ok())
             .await;
@@ -106,7 +106,7 @@ async fn applying_from_git_leaves_the_request_alone() {
 #[tokio::test]
 async fn no_command_at_creation() {
     let Some(admin) = support::cluster().await else { return };
-    let mut rollout = crds::rollout();
+    let mut rollout = examples::rollout();
     rollout["spec"]["request"] = json!({"id": "1", "action": "promote"});
     let status = support::refusal(support::create(&admin, Some(SYSTEM_NAMESPACE), &rollout, true).await);
     let sentence = "spec.request cannot be set when a Rollout is created: a command answers what a person saw. Leave it out; kubectl tidegate writes it.";
@@ -118,13 +118,13 @@ async fn no_command_at_creation() {
 async fn roles_for_people() {
     let Some(admin) = support::cluster().await else { return };
     support::in_namespace(&admin, async |namespace| {
-        support::create(&admin, Some(namespace), &crds::rollout(), false).await.unwrap();
+        support::create(&admin, Some(namespace), &examples::rollout(), false).await.unwrap();
         for role in ["viewer", "deployer", "operator"] {
             support::bind(&admin, namespace, role, "ClusterRole", &format!("tidegate-{role}")).await;
         }
         let clients = [support::as_user("viewer").await, support::as_user("deployer").await, support::as_user("operator").await];
         for client in &clients {
-            let api = support::api_of(client, &crds::rollout(), Some(namespace));
+            let api = support::api_of(client, &examples::rollout(), Some(namespace));
             support::eventually("the role is followed", async || api.get("web").await.is_ok()).await;
         }
         let [viewer, deployer, operator] = clients;
@@ -147,7 +147,7 @@ async fn the_plugins_patch_is_guarded() {
     let Some(admin) = support::cluster().await else { return };
     support::in_namespace(&admin, async |namespace| {
         let rollouts: Api<Rollout> = Api::namespaced(admin.clone(), namespace);
-        support::create(&admin, Some(namespace), &crds::rollout(), false).await.unwrap();
+        support::create(&admin, Some(namespace), &examples::rollout(), false).await.unwrap();
         let write = async |seen: &Rollout, action, id: &str| {
             let wish = request::request(seen, action, id.to_owned());
             let patch = Patch::Json::<()>(request::patch(seen, &wish).unwrap());

@@ -178,7 +178,7 @@ async fn install(client: &Client) {
         }
     }
     // A command at creation is refused by the policies as soon as they are followed.
-    let mut rollout = crate::crds::rollout();
+    let mut rollout = crate::examples::rollout();
     rollout["spec"]["request"] = json!({"id": "x", "action": "abort"});
     eventually("the policies are followed", async || create(client, Some(SYSTEM_NAMESPACE), &rollout, true).await.is_err()).await;
     let definition = <Rollout as kube::CustomResourceExt>::crd_name();

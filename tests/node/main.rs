@@ -10,4 +10,5 @@ mod delivery;
 mod forge;
 mod load;
 mod shop;
+mod slo;
 mod stories;

@@ -13,6 +13,7 @@ use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
+use tidegate::api::AnalysisRun;
 use tidegate::api::names::SYSTEM_NAMESPACE;
 use tidegate::api::rollout::{Rollout, RolloutPhase, RolloutStatus};
 
@@ -327,6 +328,29 @@ impl Shop {
                 "name": "success-rate", "interval": "3s", "failureLimit": 1, "successCondition": "result[0] >= 0.95",
                 "provider": {"prometheus": {"address": given("TIDEGATE_PROMETHEUS_CLUSTER_URL"), "query": query}}}]}}))
             .await;
+    }
+
+    /// Names and phases of the AnalysisRuns, by name.
+    pub async fn runs(&self) -> Vec<(String, String)> {
+        let api: Api<AnalysisRun> = Api::namespaced(self.client.clone(), &self.namespace);
+        let runs = api.list(&ListParams::default()).await.unwrap().items;
+        let phase = |run: &AnalysisRun| run.status.as_ref().map(|status| format!("{:?}", status.phase)).unwrap_or_default();
+        let mut runs: Vec<(String, String)> = runs.iter().map(|run| (run.name_any(), phase(run))).collect();
+        runs.sort();
+        runs
+    }
+
+    /// The running pods of a version begin to fail this share of their requests.
+    pub async fn break_pods(&self, version: &str, error_rate: &str) {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        for pod in api.list(&ListParams::default().labels("app=web")).await.unwrap() {
+            let container = pod.spec.as_ref().unwrap().containers[0].clone();
+            let is_it = container.env.iter().flatten().any(|env| env.name == "VERSION" && env.value.as_deref() == Some(version));
+            let Some(ip) = pod.status.and_then(|status| status.pod_ip).filter(|_| is_it) else { continue };
+            let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build().unwrap();
+            let fault = format!("http://{ip}:8080/fault?errorRate={error_rate}");
+            client.post(fault).send().await.unwrap().error_for_status().unwrap();
+        }
     }
 
     pub fn load(&self, per_second: u32) -> Load {

@@ -41,11 +41,14 @@ pub struct Day {
 
 fn script(text: &str) -> Script {
     let mut cluster = Cluster::new(rollout(text.lines().next().unwrap_or("")), "2026-01-01T00:00:00Z".parse().unwrap());
-    cluster.metrics = vec![
-        serde_json::from_value(json!({"name": "success-rate", "interval": "5s", "failureLimit": 1,
-        "successCondition": "result[0] >= 0.99", "provider": {"prometheus": {"address": "http://p", "query": "q"}}}))
-        .unwrap(),
-    ];
+    let metrics = |metrics: serde_json::Value| serde_json::from_value(metrics).unwrap();
+    let success_rate = json!([{"name": "success-rate", "interval": "5s", "failureLimit": 1,
+        "successCondition": "result[0] >= 0.99", "provider": {"prometheus": {"address": "http://p", "query": "q"}}}]);
+    let availability = json!([{"name": "availability", "interval": "5s", "provider": {"prometheus": {"address": "http://p"}},
+        "slo": {"errors": "errors{service=\"web-canary\"}", "total": "total{service=\"web-canary\"}", "budget": "1%",
+            "stable": {"part": "errors{service=\"web-stable\"}", "total": "total{service=\"web-stable\"}"}}}]);
+    cluster.templates =
+        [("success-rate", success_rate), ("availability", availability)].map(|(name, of)| (name.to_owned(), metrics(of))).into();
     Script::new(cluster)
 }
 
@@ -69,4 +72,12 @@ pub fn seen(text: &str) -> (ValidatedRollout, Observed) {
     let mut script = script(text);
     script.run(text).unwrap();
     (script.cluster().validated().unwrap(), script.cluster().observe())
+}
+
+/// What a script leads to, and how many effects it took. No invariant may break on the way.
+pub fn played<T>(text: &str, end: fn(&Cluster) -> T) -> (T, u64) {
+    let mut script = script(text);
+    script.run(text).unwrap();
+    assert!(script.violations.is_empty(), "{:?}\n{text}", script.violations);
+    (end(script.cluster()), script.effects())
 }

@@ -56,6 +56,15 @@ pub(super) fn read(status: u16, body: &[u8]) -> Measured {
     }
 }
 
+/// Why an answer with this HTTP status is none, where its body may name an error type.
+pub(super) fn failure(status: u16, body: &[u8]) -> String {
+    let answered = serde_json::from_slice::<Answer>(body).is_ok_and(|answer| answer.status == "success");
+    match read(status, body) {
+        Measured::Error(why) if !answered => why,
+        _ => unreadable(),
+    }
+}
+
 /// A refusal in words: is the query wrong, is access missing, or is the server in trouble?
 fn refused(status: u16, error_type: Option<&str>) -> String {
     let kind = error_type.map(|found| ERROR_TYPES.iter().find(|known| **known == found).copied().unwrap_or("other"));
@@ -122,7 +131,7 @@ fn vector(result: serde_json::Value) -> Result<QueryResult, String> {
 }
 
 /// Sample values are strings: `"0.95"`, `"NaN"`, `"+Inf"`, `"-Inf"`.
-fn number(text: &str) -> Result<f64, String> {
+pub(super) fn number(text: &str) -> Result<f64, String> {
     match text {
         "NaN" => Ok(f64::NAN),
         "+Inf" | "Inf" => Ok(f64::INFINITY),
@@ -134,6 +143,6 @@ fn number(text: &str) -> Result<f64, String> {
     }
 }
 
-fn unreadable() -> String {
+pub(super) fn unreadable() -> String {
     "the answer holds samples that cannot be read".to_owned()
 }

@@ -1,17 +1,20 @@
 //! Where measurements come from. One file per kind of metric server; the only place of this room that does I/O.
 //!
-//! A provider has one verb, [`Provider::measure`], which never fails: what goes wrong is an outcome like any other,
-//! because a metric server that is down is an everyday thing and decides nothing.
+//! A provider is asked for a value ([`Provider::measure`]) or for raw samples ([`Provider::samples`]). Neither fails the
+//! caller: what goes wrong is an outcome like any other, because a metric server that is down is an everyday thing and
+//! decides nothing.
 
 mod address;
 mod answer;
 mod prometheus;
+mod raw;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::api::analysis;
 
+use super::counting::Series;
 use super::measured::Measured;
 
 pub use address::{AddressPolicy, Refusal};
@@ -24,6 +27,38 @@ pub trait Provider: Send + Sync {
     ///
     /// The outcome's texts hold no host, no query and no part of a response body.
     async fn measure(&self, source: &analysis::Provider, policy: &AddressPolicy, at: Timestamp) -> Measured;
+
+    /// Asks for raw samples: `query`, evaluated at `at`, gives a range of series or their last values. No series is an
+    /// empty answer. Bounded likewise.
+    ///
+    /// # Errors
+    /// Why there is no answer, with no host, no query and no part of a response body in it.
+    async fn samples(
+        &self,
+        source: &analysis::Provider,
+        policy: &AddressPolicy,
+        query: &str,
+        at: Timestamp,
+    ) -> Result<Vec<Series>, Unread>;
+}
+
+/// Why there are no samples. No host, no query and no part of a response body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// There are more than may be read at once.
+    TooLarge(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl Unread {
+    /// In words.
+    #[must_use]
+    pub fn why(self) -> String {
+        match self {
+            Self::TooLarge(why) | Self::Other(why) => why,
+        }
+    }
 }
 
 #[cfg(test)]

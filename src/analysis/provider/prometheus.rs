@@ -1,4 +1,4 @@
-//! Prometheus, and what speaks its HTTP API (Thanos, Mimir, VictoriaMetrics, Cortex): instant queries.
+//! Prometheus, and what speaks its HTTP API (Thanos, Mimir, VictoriaMetrics, Cortex): queries for a value, and for raw samples.
 
 use std::error::Error as StdError;
 use std::io;
@@ -11,9 +11,10 @@ use reqwest::{Client, Method, Response, Url, redirect};
 
 use crate::api::analysis;
 
+use super::super::counting::Series;
 use super::super::measured::Measured;
 use super::address::{AddressPolicy, CheckedResolver, Refusal, Unresolved};
-use super::{Provider, answer};
+use super::{Provider, Unread, answer, raw};
 
 /// Bounds on one measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +25,19 @@ pub struct Limits {
     pub total: Duration,
     /// Largest body, in bytes.
     pub body: usize,
+    /// Largest body with raw samples, in bytes.
+    pub samples_body: usize,
 }
 
 impl Default for Limits {
-    /// 5 s, 10 s, 1 MiB.
+    /// 5 s, 10 s, 1 MiB, 16 MiB.
     fn default() -> Self {
-        Self { connect: Duration::from_secs(5), total: Duration::from_secs(10), body: 1024 * 1024 }
+        Self {
+            connect: Duration::from_secs(5),
+            total: Duration::from_secs(10),
+            body: 1024 * 1024,
+            samples_body: 16 * 1024 * 1024,
+        }
     }
 }
 
@@ -61,31 +69,60 @@ impl Prometheus {
         Ok(Self { remote: client(limits, false)?, listed: client(limits, true)?, limits })
     }
 
-    async fn ask(&self, source: &analysis::Prometheus, policy: &AddressPolicy, at: Timestamp) -> Result<Measured, Failure> {
-        let url = endpoint(&source.address)?;
+    /// Status and body of the answer to a query.
+    async fn ask(&self, question: Question<'_>, policy: &AddressPolicy) -> Result<(u16, Vec<u8>), Failure> {
+        let url = endpoint(question.address)?;
         policy.check(&url)?;
         let client = if policy.loopback() { &self.listed } else { &self.remote };
-        let parameters = parameters(&source.query, at, self.limits.total);
+        let parameters = parameters(question.query, question.at, self.limits.total);
         let mut response = send(client, Method::POST, &url, &parameters).await?;
         // Some proxies let only GET through (the Prometheus client library does the same).
         if matches!(response.status().as_u16(), 405 | 501) {
             response = send(client, Method::GET, &url, &parameters).await?;
         }
         let status = response.status().as_u16();
-        let body = body(response, self.limits.body).await?;
-        Ok(answer::read(status, &body))
+        Ok((status, body(response, question.largest).await?))
     }
+
+    /// The client has the same deadline; this one also covers two requests and reading the body.
+    async fn ask_in_time(&self, question: Question<'_>, policy: &AddressPolicy) -> Result<(u16, Vec<u8>), Failure> {
+        let answer = tokio::time::timeout(self.limits.total, self.ask(question, policy)).await;
+        answer.unwrap_or(Err(Failure::Timeout))
+    }
+}
+
+/// A query, where it goes, and how large its answer may be.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    address: &'a str,
+    query: &'a str,
+    at: Timestamp,
+    largest: usize,
 }
 
 #[async_trait]
 impl Provider for Prometheus {
     async fn measure(&self, source: &analysis::Provider, policy: &AddressPolicy, at: Timestamp) -> Measured {
-        let analysis::Provider { prometheus } = source;
-        // The client has the same deadline; this one also covers two requests and reading the body.
-        match tokio::time::timeout(self.limits.total, self.ask(prometheus, policy, at)).await {
-            Ok(Ok(measured)) => measured,
-            Ok(Err(failure)) => Measured::Error(failure.to_string()),
-            Err(_) => Measured::Error(Failure::Timeout.to_string()),
+        let analysis::Prometheus { address, query } = &source.prometheus;
+        let Some(query) = query else { return Measured::Error("the metric has no query".to_owned()) };
+        match self.ask_in_time(Question { address, query, at, largest: self.limits.body }, policy).await {
+            Ok((status, body)) => answer::read(status, &body),
+            Err(failure) => Measured::Error(failure.to_string()),
+        }
+    }
+
+    async fn samples(
+        &self,
+        source: &analysis::Provider,
+        policy: &AddressPolicy,
+        query: &str,
+        at: Timestamp,
+    ) -> Result<Vec<Series>, Unread> {
+        let address = &source.prometheus.address;
+        match self.ask_in_time(Question { address, query, at, largest: self.limits.samples_body }, policy).await {
+            Ok((status, body)) => raw::read(status, &body).map_err(Unread::Other),
+            Err(failure @ Failure::TooLarge(_)) => Err(Unread::TooLarge(failure.to_string())),
+            Err(failure) => Err(Unread::Other(failure.to_string())),
         }
     }
 }
@@ -111,7 +148,7 @@ enum Failure {
     Timeout,
     #[error("the connection broke before the answer was complete")]
     Broken,
-    #[error("the answer is larger than {0} bytes; aggregate in the query")]
+    #[error("the answer is larger than {0} bytes; name more labels, or aggregate in a query for a value")]
     TooLarge(usize),
 }
 

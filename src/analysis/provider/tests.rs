@@ -95,7 +95,7 @@ fn at() -> Timestamp {
 
 async fn measure_with(limits: Limits, address: &str, policy: &AddressPolicy) -> Measured {
     let query = "sum(up{a=\"b c&d\"})".to_owned();
-    let source = analysis::Provider { prometheus: analysis::Prometheus { address: address.to_owned(), query } };
+    let source = analysis::Provider { prometheus: analysis::Prometheus { address: address.to_owned(), query: Some(query) } };
     Prometheus::new(limits).unwrap().measure(&source, policy, at()).await
 }
 
@@ -267,7 +267,7 @@ async fn deadlines() {
 /// Protects: memory.
 #[tokio::test]
 async fn huge_bodies() {
-    let wanted = error("the answer is larger than 1048576 bytes; aggregate in the query");
+    let wanted = error("the answer is larger than 1048576 bytes; name more labels, or aggregate in a query for a value");
     assert_eq!(said(200, &" ".repeat(3 * 1024 * 1024)).await, wanted);
     let (host, _) = serve(Script::Stream(3 * 1024 * 1024)).await;
     assert_eq!(measure(&format!("http://{host}")).await, wanted);

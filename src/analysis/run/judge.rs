@@ -30,6 +30,7 @@ pub(super) fn judge(metric: &Metric, outcome: &Measured) -> Judged {
     let (result, warnings) = match outcome {
         Measured::NoData(message) | Measured::Error(message) => return Judged::unusable(None, message),
         Measured::Value { result, warnings } => (result, warnings.len()),
+        Measured::Samples(_) | Measured::Look(_) => return Judged::unusable(None, "evidence on an slo, and the metric has none"),
     };
     let value = Some(result.text());
     if result.values().is_empty() {

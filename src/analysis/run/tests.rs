@@ -89,6 +89,7 @@ fn a_failed_run() {
                 measurement(60, MeasuredPhase::Error, None, Some("no data: the query returned no series")),
                 measurement(90, MeasuredPhase::Failed, Some("[0.9512]"), None),
             ],
+            slo: None,
         }],
         conditions: vec![],
     };

@@ -39,6 +39,17 @@ impl Accept {
         self.met
     }
 
+    /// See [`super::Test::requests_to_accept`]: by the bet that gets there first.
+    pub(super) fn requests_needed(&self, terms: &Terms, phi: f64) -> Option<f64> {
+        let ratio = self.total[0].ratio();
+        let one = Counts { requests: 1.0, errors: ratio };
+        let needed = self.ln_w.iter().zip(PARTS).filter_map(|(ln_w, part)| {
+            let gain = likelihood(one, part * terms.budget, terms.budget) / phi;
+            (gain > 0.0).then(|| ((-terms.beta.ln() - ln_w) / gain).max(0.0))
+        });
+        needed.min_by(f64::total_cmp)
+    }
+
     pub(super) fn holds(&self) -> bool {
         self.met && self.whole >= 1.0
     }

@@ -202,6 +202,13 @@ impl Test {
         self.accept.holds() && self.ln_m() < 0.0
     }
 
+    /// About how many more requests the canary needs to be good beyond doubt, if it goes on as it did at this weight; none
+    /// when it would not be.
+    #[must_use]
+    pub fn requests_to_accept(&self, terms: &Terms, dispersion: &Dispersion) -> Option<f64> {
+        self.accept.requests_needed(terms, dispersion.per_pod.max(1.0))
+    }
+
     /// Requests and errors of canary and stable since the attempt began.
     #[must_use]
     pub fn total(&self) -> [Counts; 2] {

@@ -170,7 +170,8 @@ impl Reader<'_> {
 
     fn unknown(&self, name: &str, at: usize) -> PlaceholderError {
         let name = clean(name, 40);
-        if name.starts_with("arm.") {
+        let has_arms = self.values.keys().any(|known| known.starts_with("arm."));
+        if name.starts_with("arm.") && !has_arms {
             return PlaceholderError::Arm { name, at };
         }
         let known: Vec<&str> = self.values.keys().map(String::as_str).collect();

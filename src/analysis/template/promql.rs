@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use promql_parser::parser::Expr;
 use promql_parser::parser::value::ValueType;
 
 use super::super::sandbox::{self, Stopped};
@@ -29,15 +30,34 @@ pub(super) enum Refused {
 /// # Errors
 /// What is wrong, in one line.
 pub(super) fn check(query: &str) -> Result<(), Refused> {
+    read(query, |expr| kind_is_instant(expr.value_type()))
+}
+
+/// Checks a selector of raw counters: nothing is applied to its series.
+///
+/// # Errors
+/// What is wrong, in one line.
+pub(super) fn check_selector(query: &str) -> Result<(), Refused> {
+    read(query, |expr| match expr {
+        Expr::VectorSelector(selector) if selector.offset.is_none() && selector.at.is_none() => Ok(()),
+        Expr::VectorSelector(_) => Err("offset and @ are not allowed: it is measured as time goes on"),
+        _ => Err(
+            "it must be a selector of raw counters, such as http_requests_total{service=\"{{arm.service}}\"}: functions, sums and \
+             ranges hide when each series began and was reset",
+        ),
+    })
+}
+
+fn read(query: &str, check: fn(&Expr) -> Result<(), &'static str>) -> Result<(), Refused> {
     bounded(query).map_err(Refused::Query)?;
     let code = query.to_owned();
     // The tree is dropped in there too: that recurses as deep as reading does.
-    let read = sandbox::run(DEADLINE, move || promql_parser::parser::parse(&code).map(|expr| expr.value_type()));
+    let read = sandbox::run(DEADLINE, move || promql_parser::parser::parse(&code).map(|expr| check(&expr)));
     match read {
         Err(Stopped::Busy) => Err(Refused::Busy),
         Err(stopped) => Err(Refused::Query(format!("it is not PromQL: {stopped}"))),
         Ok(Err(error)) => Err(Refused::Query(format!("it is not PromQL: {}", clean(error.trim(), SHOWN)))),
-        Ok(Ok(kind)) => kind_is_instant(kind).map_err(|problem| Refused::Query(problem.to_owned())),
+        Ok(Ok(checked)) => checked.map_err(|problem| Refused::Query(problem.to_owned())),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use promql_parser::parser::Expr;
@@ -26,17 +27,31 @@ fn arg(name: &str, value: Option<&str>) -> Argument {
     Argument { name: name.into(), value: value.map(str::to_owned) }
 }
 
-const STEP: ResolveContext<'_> = ResolveContext { rollout: "web", namespace: "shop", purpose: Purpose::Step };
+static ARMS: LazyLock<Arms> = LazyLock::new(|| {
+    let arm = |service: &str, hash: &str| Arm {
+        service: service.into(),
+        port: Some(80),
+        hash: hash.into(),
+        replica_set: format!("web-{hash}"),
+    };
+    Arms { canary: arm("web-canary", "c1"), stable: arm("web.stable", "s1") }
+});
+
+fn context(purpose: Purpose) -> ResolveContext<'static> {
+    ResolveContext { rollout: "web", namespace: "shop", arms: &ARMS, purpose }
+}
+
+const STEP: Purpose = Purpose::Step { bounded: true };
 
 fn resolve_one(metric: &Metric, declared: &[Argument], given: &[Argument]) -> Result<Vec<Metric>, TemplateError> {
     let template = Template { name: "availability", args: declared, metrics: std::slice::from_ref(metric) };
-    resolve(&[template], given, &STEP)
+    resolve(&[template], given, &context(STEP))
 }
 
 fn resolved_query(query: &str, value: &str) -> Result<String, String> {
     let metric = metric(json!({ "query": query }));
     let found = resolve_one(&metric, &[arg("service", None)], &[arg("service", Some(value))]);
-    found.map(|metrics| metrics[0].provider.prometheus.query.clone()).map_err(|error| error.to_string())
+    found.map(|metrics| metrics[0].provider.prometheus.query.clone().unwrap()).map_err(|error| error.to_string())
 }
 
 /// Protects: what a run copies. Everything of the metric stays, only placeholders are filled in.
@@ -61,7 +76,7 @@ fn resolves() {
         })),
         metric(json!({"name": "up", "query": "up{namespace='shop',name='web-x'} "})),
     ];
-    assert_eq!(resolve(&templates, &[arg("service", Some("web-canary"))], &STEP), Ok(wanted));
+    assert_eq!(resolve(&templates, &[arg("service", Some("web-canary"))], &context(STEP)), Ok(wanted));
 }
 
 /// Protects: arguments and names. Each refusal names what is wrong and where.
@@ -100,10 +115,10 @@ fn refused_arguments_and_names() {
     let metrics = [plain.clone()];
     let twice = [Template { name: "a", args: &[], metrics: &metrics }, Template { name: "b", args: &[], metrics: &metrics }];
     assert_eq!(
-        resolve(&twice, &[], &STEP).unwrap_err().to_string(),
+        resolve(&twice, &[], &context(STEP)).unwrap_err().to_string(),
         "metric 'success-rate' is defined by template 'a' and again by 'b'; names are unique in an analysis"
     );
-    assert_eq!(resolve(&[], &[], &STEP), Err(TemplateError::NoMetrics));
+    assert_eq!(resolve(&[], &[], &context(STEP)), Err(TemplateError::NoMetrics));
 }
 
 /// Protects: an argument never leaves its literal, and placeholders stand nowhere else.
@@ -199,7 +214,7 @@ fn refused_metrics() {
     }
     let endless = metric(json!({"count": null}));
     let template = Template { name: "t", args: &[], metrics: std::slice::from_ref(&endless) };
-    let background = ResolveContext { purpose: Purpose::Background, ..STEP };
+    let background = context(Purpose::Background);
     assert_eq!(resolve(&[template], &[], &background), Ok(vec![endless.clone()]));
 }
 
@@ -271,4 +286,100 @@ proptest! {
             prop_assert!(promql_parser::parser::parse(&filled).is_ok());
         }
     }
+}
+
+fn slo(change: serde_json::Value) -> Metric {
+    let mut metric = json!({
+        "name": "availability", "interval": "5s", "provider": {"prometheus": {"address": "http://prometheus:9090"}},
+        "slo": {
+            "errors": "http_requests_total{service=\"{{arm.service}}\",code=~\"5..\"}",
+            "total": "http_requests_total{service=\"{{arm.service}}\"}", "budget": "1%",
+        },
+    });
+    json_patch::merge(&mut metric, &change);
+    serde_json::from_value(metric).unwrap()
+}
+
+/// Protects: both arms from being measured as one another; values are escaped like all others.
+#[test]
+fn both_arms() {
+    let queries = |metric: &Metric| {
+        let slo = resolve_one(metric, &[], &[])?.remove(0).slo.unwrap();
+        let part = slo.errors.or(slo.slow.map(|slow| slow.bucket)).unwrap();
+        Ok::<_, TemplateError>([slo.total, part, slo.stable.clone().unwrap().total, slo.stable.unwrap().part])
+    };
+    assert_eq!(
+        queries(&slo(json!({}))),
+        Ok([
+            r#"http_requests_total{service="web-canary"}"#.to_owned(),
+            r#"http_requests_total{service="web-canary",code=~"5.."}"#.to_owned(),
+            r#"http_requests_total{service="web.stable"}"#.to_owned(),
+            r#"http_requests_total{service="web.stable",code=~"5.."}"#.to_owned(),
+        ])
+    );
+    let by_pod = r#"latency_bucket{service=~"{{arm.service}}",rs="{{arm.replicaSet}}", hash = "{{arm.podTemplateHash}}" }"#;
+    let slow = json!({"slo": {
+        "errors": null, "total": "latency_count{port=\"{{arm.port}}\",hash=\"{{arm.podTemplateHash}}\"} # all",
+        "slow": {"bucket": by_pod, "le": "0.3"},
+    }});
+    assert_eq!(
+        queries(&slo(slow)),
+        Ok([
+            r#"latency_count{port="80",hash="c1"}"#.to_owned(),
+            r#"latency_bucket{service=~"web-canary",rs="web-c1", hash = "c1",le="0.3"}"#.to_owned(),
+            r#"latency_count{port="80",hash="s1"}"#.to_owned(),
+            r#"latency_bucket{service=~"web\\.stable",rs="web-s1", hash = "s1",le="0.3"}"#.to_owned(),
+        ])
+    );
+    for (bucket, bounded) in [("b", "b{le=\"1\"}"), ("b{}", "b{le=\"1\"}"), ("b{a=\"1\",}", "b{a=\"1\",le=\"1\"}")] {
+        let slow = crate::api::slo::Slow { bucket: bucket.to_owned(), le: "1".to_owned() };
+        assert_eq!(super::slo::with_bound(&slow), bounded);
+    }
+}
+
+/// Protects: SLOs that could never be measured, from being found out only when the canary has traffic.
+#[test]
+fn slos_that_are_refused() {
+    let refused = |change: serde_json::Value| match resolve_one(&slo(change), &[], &[]) {
+        Ok(_) => "accepted".to_owned(),
+        Err(error) => error.to_string().replace("template 'availability', metric 'availability'", "M"),
+    };
+    let cases = [
+        (json!({"slo": {"budget": "0%"}}), "M: slo.budget: 0%; it is above 0% and at most 50%"),
+        (json!({"slo": {"budget": "60%"}}), "M: slo.budget: 60%; it is above 0% and at most 50%"),
+        (json!({"slo": {"ignoreBelow": "2%"}}), "M: slo.ignoreBelow: 2%; it is at most the budget, 1%"),
+        (json!({"slo": {"maxRatioToStable": 0.5}}), "M: slo.maxRatioToStable: it is at least 1 and at most 100"),
+        (
+            json!({"slo": {"total": "http_requests_total"}}),
+            "M: slo.total: without a placeholder such as {{arm.service}} canary and stable would be the same series",
+        ),
+        (
+            json!({"slo": {"errors": "sum(http_requests_total{service=\"{{arm.service}}\"})"}}),
+            "M: slo.errors: it must be a selector of raw counters, such as http_requests_total{service=\"{{arm.service}}\"}: \
+             functions, sums and ranges hide when each series began and was reset",
+        ),
+        (
+            json!({"slo": {"total": "t{service=\"{{arm.service}}\"} offset 5m"}}),
+            "M: slo.total: offset and @ are not allowed: it is measured as time goes on",
+        ),
+        (
+            json!({"slo": {"total": "t{service=\"{{arm.name}}\"}"}}),
+            "M, query: placeholder 'arm.name' at position 12 is unknown; known are: arm.podTemplateHash, arm.port, \
+             arm.replicaSet, arm.service, rollout.name, rollout.namespace",
+        ),
+        (
+            json!({"slo": {"stable": {"total": "a", "part": "b"}}}),
+            "M: slo.stable: it is filled in by Tidegate; write {{arm.service}} in the queries instead",
+        ),
+        (json!({"interval": null}), "M: slo needs an interval, such as 5s"),
+        (json!({"count": 3}), "M: with slo there are no conditions, limits and counts: the evidence decides"),
+        (json!({"provider": {"prometheus": {"query": "up"}}}), "M: with slo there is no provider.prometheus.query"),
+    ];
+    for (change, wanted) in cases {
+        assert_eq!(refused(change.clone()), wanted, "{change}");
+    }
+    let template = [slo(json!({}))];
+    let template = Template { name: "availability", args: &[], metrics: &template };
+    let unbounded = resolve(&[template], &[], &context(Purpose::Step { bounded: false })).unwrap_err().to_string();
+    assert!(unbounded.ends_with("in a step its evidence could take for ever; give the step atMost, such as 10m"), "{unbounded}");
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::routing::{RouteId, RouteKind, SetHeaderRoute, TrafficRouting};
 use crate::api::analysis::Argument;
-use crate::api::{Duration, PodCount};
+use crate::api::{Duration, Percent, PodCount};
 
 /// The canary strategy.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, KubeSchema)]
@@ -226,6 +226,29 @@ pub struct StepAnalysis {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub dry_run: Vec<DryRun>,
+    /// With `slo` metrics: the step ends when they are known to be good at this weight, and at the latest after this long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<Duration>,
+    /// What happens when an analysis ends without a verdict: a value that meets neither condition, or an SLO whose evidence does not suffice after `atMost`. Default Pause.
+    #[serde(default, skip_serializing_if = "OnInconclusive::is_pause")]
+    pub on_inconclusive: OnInconclusive,
+}
+
+/// What an analysis step without a verdict does.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub enum OnInconclusive {
+    /// It waits for a person.
+    #[default]
+    Pause,
+    /// It goes on to the next step.
+    Continue,
+}
+
+impl OnInconclusive {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    fn is_pause(&self) -> bool {
+        *self == Self::Pause
+    }
 }
 
 /// An analysis in the background.
@@ -247,6 +270,12 @@ pub struct BackgroundAnalysis {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub starting_step: Option<i32>,
+    /// For `slo` metrics, also those of steps: a good canary is rolled back in at most the rest of attempts, whatever the number of metrics. Default 99%.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<Percent>,
+    /// For `slo` metrics of steps: a canary over budget is accepted early in at most the rest. Default 95%.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept: Option<Percent>,
 }
 
 /// A template by name.

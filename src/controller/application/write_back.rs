@@ -288,7 +288,11 @@ async fn query(ctx: &Context, rollout: &Rollout, failure: &Failure) -> Result<Op
     let (Some(run), Some(metric)) = (&failure.analysis_run, &failure.metric) else { return Ok(None) };
     let api: Api<AnalysisRun> = Api::namespaced(ctx.client.clone(), &rollout.namespace().unwrap_or_default());
     let run = find("get AnalysisRun", api.get(run)).await?;
-    Ok(run.and_then(|run| run.spec.metrics.into_iter().find(|m| m.name == *metric)).map(|m| m.provider.prometheus.query))
+    let metric = run.and_then(|run| run.spec.metrics.into_iter().find(|m| m.name == *metric));
+    Ok(metric.and_then(|metric| match metric.slo {
+        Some(slo) => slo.errors.or(slo.slow.map(|slow| slow.bucket)).map(|part| format!("{part} of {}", slo.total)),
+        None => metric.provider.prometheus.query,
+    }))
 }
 
 /// Everything the blocking part needs to know.

@@ -2,6 +2,7 @@
 
 pub mod claim;
 pub mod execute;
+mod metrics;
 pub mod observe;
 
 use std::time::Duration;

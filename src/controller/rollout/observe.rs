@@ -13,8 +13,8 @@ use kube::api::{
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 
-use crate::analysis::{Purpose, ResolveContext, Template, resolve};
-use crate::api::analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Metric};
+use super::metrics;
+use crate::api::analysis::AnalysisRun;
 use crate::api::names;
 use crate::api::request::RolloutAction;
 use crate::api::rollout::{RouteId, RouteKind};
@@ -23,7 +23,7 @@ use crate::rollout::dress::Dress;
 use crate::rollout::managers::{self, Contender};
 use crate::rollout::objects;
 use crate::rollout::observed::{self, Observed, Run, TemplateCheck, Worn};
-use crate::rollout::spec::{Analysis, Step, ValidatedRollout};
+use crate::rollout::spec::{Step, ValidatedRollout};
 use crate::rollout::trouble::{self, Trouble};
 use crate::traffic::gateway::Gateway;
 
@@ -53,16 +53,17 @@ pub async fn observe(client: &Client, rollout: &ValidatedRollout, now: jiff::Tim
 /// store itself may take a tenth of a second, as the API server first makes sure that it knows the newest.
 pub async fn glance(client: &Client, rollout: &ValidatedRollout, now: jiff::Timestamp) -> Result<Observed, Error> {
     let owned = ListParams::default().labels(&format!("{}={}", names::ROLLOUT, rollout.name));
-    let (raw_sets, runs, hashes, (routes, gateways), stable, canary, (background, step_metrics)) = futures::try_join!(
+    let (raw_sets, runs, hashes, (routes, gateways), stable, canary, sources) = futures::try_join!(
         list_sets(client, rollout, &owned),
         list_runs(client, rollout, &owned),
         pod_hashes(client, rollout),
         get_routes_and_gateways(client, rollout),
         get_service(client, rollout, &rollout.stable_service),
         get_service(client, rollout, &rollout.canary_service),
-        get_metrics(client, rollout),
+        metrics::sources(client, rollout),
     )?;
     let sets: Vec<observed::ReplicaSet> = raw_sets.iter().map(replica_set).collect();
+    let (background, step_metrics) = metrics::resolved(rollout, sources, &routes)?;
     let pods = get_pods(client, rollout, &sets, now).await?;
     let trouble = get_trouble(client, rollout, &raw_sets).await?;
     let route_contenders =
@@ -428,68 +429,4 @@ fn trial_dress(rollout: &ValidatedRollout) -> Dress {
 #[must_use]
 pub fn replica_set_resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("apps", "v1", "ReplicaSet"), "replicasets")
-}
-
-type Resolved = Result<Vec<Metric>, String>;
-
-/// Metrics of the background analysis and of each analysis step, resolved from their templates. Nothing of a Rollout
-/// whose spec is what is stable is ever measured.
-async fn get_metrics(
-    client: &Client,
-    rollout: &ValidatedRollout,
-) -> Result<(Option<Resolved>, BTreeMap<usize, Resolved>), Error> {
-    if rollout.status.stable.as_ref().is_some_and(|stable| stable.digest == rollout.digest) {
-        return Ok((None, BTreeMap::new()));
-    }
-    let background = match &rollout.background {
-        Some(background) => Some(resolve_analysis(client, rollout, &background.analysis, Purpose::Background).await?),
-        None => None,
-    };
-    let mut steps = BTreeMap::new();
-    for (index, step) in rollout.steps.iter().enumerate() {
-        if let Step::Analysis(analysis) = step {
-            steps.insert(index, resolve_analysis(client, rollout, analysis, Purpose::Step).await?);
-        }
-    }
-    Ok((background, steps))
-}
-
-struct Source {
-    name: String,
-    args: Vec<crate::api::analysis::Argument>,
-    metrics: Vec<Metric>,
-}
-
-async fn resolve_analysis(
-    client: &Client,
-    rollout: &ValidatedRollout,
-    analysis: &Analysis,
-    purpose: Purpose,
-) -> Result<Resolved, Error> {
-    let mut sources = Vec::new();
-    for reference in &analysis.templates {
-        let name = &reference.template_name;
-        let found = if reference.cluster_scope {
-            let api: Api<ClusterAnalysisTemplate> = Api::all(client.clone());
-            let found = find(&format!("get ClusterAnalysisTemplate {name}"), api.get(name)).await?;
-            found.map(|template| (template.spec.args, template.spec.metrics))
-        } else {
-            let api: Api<AnalysisTemplate> = Api::namespaced(client.clone(), &rollout.namespace);
-            let found = find(&format!("get AnalysisTemplate {name}"), api.get(name)).await?;
-            found.map(|template| (template.spec.args, template.spec.metrics))
-        };
-        let kind = if reference.cluster_scope { "ClusterAnalysisTemplate" } else { "AnalysisTemplate" };
-        let Some((args, metrics)) = found else { return Ok(Err(format!("{kind} {name} does not exist"))) };
-        sources.push(Source { name: name.clone(), args, metrics });
-    }
-    let templates: Vec<Template<'_>> =
-        sources.iter().map(|source| Template { name: &source.name, args: &source.args, metrics: &source.metrics }).collect();
-    let context = ResolveContext { rollout: &rollout.name, namespace: &rollout.namespace, purpose };
-    match resolve(&templates, &analysis.args, &context) {
-        // This machine was too busy to read a condition in time; that says nothing about the spec.
-        Err(error) if error.is_transient() => {
-            Err(Error::Other { what: "resolve an analysis".to_owned(), why: error.to_string() })
-        }
-        resolved => Ok(resolved.map_err(|error| error.to_string())),
-    }
 }

@@ -3,37 +3,64 @@
 //! A verdict is what stands in `AnalysisRun.status`, and nothing else: so a crash after the traffic moved cannot
 //! forget why it moved.
 
+pub(super) mod slo;
+
 use super::{Draft, Effect, Found, PauseReason, Situation, pause};
 use crate::api::analysis::{AnalysisRunSpec, MeasuredPhase, Metric, RunPhase, Subject};
 use crate::api::condition::rollout as reasons;
+use crate::api::names;
 use crate::api::rollout::{FailureCause, RolloutPhase, WaitingReason};
+use crate::api::slo::Evidence;
 use crate::rollout::observed::Run;
-use crate::rollout::spec::Step;
+use crate::rollout::spec::{Analysis, Step};
 
-fn subject(draft: &Draft<'_>, step: Option<usize>) -> Subject {
+/// Which run of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Conditions in the background of the steps.
+    Background,
+    /// An analysis step.
+    Step(usize),
+    /// The evidence on all SLOs of the attempt.
+    Evidence,
+}
+
+fn subject(draft: &Draft<'_>, which: Which) -> Subject {
+    let step = if let Which::Step(step) = which { i32::try_from(step).ok() } else { None };
     Subject {
         rollout: draft.spec.name.clone(),
         rollout_uid: draft.spec.uid.clone(),
         revision: draft.revision(),
         attempt: draft.attempt(),
-        step: step.and_then(|step| i32::try_from(step).ok()),
+        step,
+        evidence: which == Which::Evidence,
     }
 }
 
-fn run_name(draft: &Draft<'_>, step: Option<usize>) -> String {
+fn run_name(draft: &Draft<'_>, which: Which) -> String {
     let base = format!("{}-{}-{}", draft.spec.name, draft.revision(), draft.attempt());
-    step.map_or_else(|| format!("{base}-background"), |step| format!("{base}-step{step}"))
+    match which {
+        Which::Background => format!("{base}-background"),
+        Which::Step(step) => format!("{base}-step{step}"),
+        Which::Evidence => names::evidence_run(&draft.spec.name, draft.revision(), draft.attempt()),
+    }
 }
 
-/// The run of this revision, attempt and step. A run of another Rollout of the same name is none of ours.
-fn find<'a>(draft: &Draft<'a>, step: Option<usize>) -> Option<&'a Run> {
-    let wanted = subject(draft, step);
+/// The run of this revision and attempt. A run of another Rollout of the same name is none of ours.
+fn find<'a>(draft: &Draft<'a>, which: Which) -> Option<&'a Run> {
+    let wanted = subject(draft, which);
     draft.seen.runs.iter().find(|run| run.subject == wanted)
 }
 
-/// Was the run of this revision, attempt and step created?
-pub(super) fn has_begun(draft: &Draft<'_>, step: Option<usize>) -> bool {
-    find(draft, step).is_some()
+/// All metrics of the Rollout that can be resolved.
+fn gate_metrics<'a>(draft: &Draft<'a>) -> impl Iterator<Item = &'a Metric> {
+    let seen = draft.seen;
+    seen.background.iter().chain(seen.step_metrics.values()).flat_map(|metrics| metrics.iter().flatten())
+}
+
+/// Was the run of this revision and attempt created?
+pub(super) fn has_begun(draft: &Draft<'_>, which: Which) -> bool {
+    find(draft, which).is_some()
 }
 
 fn is_current(draft: &Draft<'_>, run: &Run) -> bool {
@@ -67,29 +94,45 @@ pub(super) fn act_on_verdicts(draft: &mut Draft<'_>) {
     draft.stop(FailureCause::AnalysisFailed, found);
 }
 
-fn create(draft: &mut Draft<'_>, step: Option<usize>, metrics: Vec<Metric>) {
-    let name = run_name(draft, step);
+fn create(draft: &mut Draft<'_>, which: Which, metrics: Vec<Metric>, evidence: Option<Evidence>) {
+    let name = run_name(draft, which);
     if draft.seen.runs.iter().any(|run| run.name == name) {
         // Left behind by an earlier Rollout of the same name, then the garbage collector takes it; or made by hand.
         draft.wait(WaitingReason::Analysis, format!("AnalysisRun {name} is another's, and takes the name; it must go first"));
         return;
     }
-    let analysis = match step.map(|index| draft.spec.steps.get(index)) {
-        Some(Some(Step::Analysis(analysis))) => Some(analysis),
-        _ => draft.spec.background.as_ref().map(|background| &background.analysis),
+    let dry_run = match which {
+        Which::Evidence => metrics.iter().map(|metric| &metric.name).filter(|name| slo::is_dry(draft, name)).cloned().collect(),
+        Which::Background | Which::Step(_) => {
+            let analysis = analysis_of(draft, which);
+            let names = metrics.iter().map(|metric| metric.name.clone());
+            analysis.map(|analysis| names.filter(|name| analysis.is_dry(name)).collect()).unwrap_or_default()
+        }
     };
-    let names = metrics.iter().map(|metric| metric.name.clone());
-    let dry_run = analysis.map(|analysis| names.filter(|name| analysis.is_dry(name)).collect()).unwrap_or_default();
-    let spec = AnalysisRunSpec { subject: subject(draft, step), metrics, dry_run, terminate: None };
+    let at_most = if let Which::Step(_) = which { analysis_of(draft, which).and_then(|analysis| analysis.at_most) } else { None };
+    let subject = subject(draft, which);
+    let spec = AnalysisRunSpec { subject, metrics, dry_run, evidence, at_most, terminate: None };
     draft.raise.push(Effect::CreateRun { name, spec: Box::new(spec) });
+}
+
+/// What the spec asks for.
+fn analysis_of<'a>(draft: &Draft<'a>, which: Which) -> Option<&'a Analysis> {
+    match which {
+        Which::Step(index) => match draft.spec.steps.get(index) {
+            Some(Step::Analysis(analysis)) => Some(analysis),
+            _ => None,
+        },
+        Which::Background | Which::Evidence => draft.spec.background.as_ref().map(|background| &background.analysis),
+    }
 }
 
 /// An `analysis` step: true when its run is Successful.
 pub(super) fn step(draft: &mut Draft<'_>, index: usize) -> bool {
-    let Some(run) = find(draft, Some(index)) else {
+    let Some(run) = find(draft, Which::Step(index)) else {
         draft.wait(WaitingReason::Analysis, "the analysis begins");
+        slo::begin(draft);
         if let Some(Ok(metrics)) = draft.seen.step_metrics.get(&index) {
-            create(draft, Some(index), metrics.clone());
+            create(draft, Which::Step(index), metrics.clone(), None);
         }
         return false;
     };
@@ -99,15 +142,31 @@ pub(super) fn step(draft: &mut Draft<'_>, index: usize) -> bool {
     }
     match run.phase() {
         RunPhase::Successful if run.is_complete() => return true,
-        RunPhase::Inconclusive if run.is_complete() => inconclusive(draft, &said),
+        RunPhase::Inconclusive if run.is_complete() => {
+            if analysis_of(draft, Which::Step(index)).is_some_and(|analysis| analysis.passes_inconclusive) {
+                return true;
+            }
+            inconclusive(draft, &said);
+        }
         RunPhase::Error => no_data(draft, &said),
         RunPhase::Failed if run.is_complete() => pause::on_failure(draft, run),
         RunPhase::Cancelled => {
             draft.wait(WaitingReason::UserPromotion, format!("AnalysisRun {} was cancelled; promote, abort or retry", run.name));
         }
-        _ => draft.wait(WaitingReason::Analysis, format!("AnalysisRun {} is under way", run.name)),
+        _ => {
+            let known = step_so_far(run);
+            draft.wait(WaitingReason::Analysis, format!("AnalysisRun {} is under way{known}", run.name));
+        }
     }
     false
+}
+
+/// What is known of the SLOs of a step under way.
+fn step_so_far(run: &Run) -> String {
+    let running = run.status.metric_results.iter().filter(|result| result.phase == RunPhase::Running);
+    let said = running.filter_map(|result| Some(format!("{}: {}", result.name, result.message.as_ref()?)));
+    let said = said.collect::<Vec<_>>().join("; ");
+    if said.is_empty() { said } else { format!("; {said}") }
 }
 
 /// The background analysis: true when its evidence lets a step with this weight be left.
@@ -117,9 +176,28 @@ pub(super) fn background(draft: &mut Draft<'_>, index: usize, weight: i32) -> bo
     if index < background.starting_step || weight == 0 || draft.status.promote_full {
         return true;
     }
-    let Some(run) = find(draft, None) else {
-        if let Some(Ok(metrics)) = &draft.seen.background {
-            create(draft, None, metrics.clone());
+    let (slos, conditions): (Vec<Metric>, Vec<Metric>) = match &draft.seen.background {
+        Some(Ok(metrics)) => metrics.iter().cloned().partition(|metric| metric.slo.is_some()),
+        _ => (Vec::new(), Vec::new()),
+    };
+    let mut open = true;
+    // A template that broke since: what has begun goes on, and nothing else does.
+    if slos.is_empty() || !conditions.is_empty() {
+        open &= gate(draft, Which::Background, &conditions, weight);
+    }
+    if !slos.is_empty() {
+        open &= gate(draft, Which::Evidence, &slos, weight) && !slo::waits_for_outage(draft, &slos);
+    }
+    open
+}
+
+/// Lets the run `which` have a step left, as far as these of its metrics are concerned?
+fn gate(draft: &mut Draft<'_>, which: Which, metrics: &[Metric], weight: i32) -> bool {
+    let Some(run) = find(draft, which) else {
+        match which {
+            Which::Evidence => slo::begin(draft),
+            _ if metrics.is_empty() => {}
+            _ => create(draft, which, metrics.to_vec(), None),
         }
         draft.waiting.get_or_insert((WaitingReason::Evidence, "the background analysis begins".to_owned()));
         return false;
@@ -147,12 +225,12 @@ pub(super) fn background(draft: &mut Draft<'_>, index: usize, weight: i32) -> bo
             pause::on_failure(draft, run);
             false
         }
-        RunPhase::Pending | RunPhase::Running | RunPhase::Failed => evidence(draft, run, weight),
+        RunPhase::Pending | RunPhase::Running | RunPhase::Failed => evidence(draft, run, metrics, weight),
     }
 }
 
 /// Has every metric a usable measurement that was begun after this weight was confirmed?
-fn evidence(draft: &mut Draft<'_>, run: &Run, weight: i32) -> bool {
+fn evidence(draft: &mut Draft<'_>, run: &Run, metrics: &[Metric], weight: i32) -> bool {
     let confirmed = draft.status.weights.as_ref().and_then(|weights| weights.verified_at.clone());
     let Some(confirmed) = confirmed else { return false };
     let usable = |name: &str| {
@@ -161,12 +239,11 @@ fn evidence(draft: &mut Draft<'_>, run: &Run, weight: i32) -> bool {
             result.phase == RunPhase::Successful || result.last_usable_at.as_ref().is_some_and(|at| at.0 >= confirmed.0)
         })
     };
-    let lacking = match &draft.seen.background {
-        Some(Ok(metrics)) => {
-            let names = metrics.iter().map(|metric| metric.name.as_str());
-            names.filter(|name| !run.dry_run.iter().any(|dry| dry == name) && !usable(name)).collect::<Vec<_>>()
-        }
-        _ => vec!["every metric"],
+    let lacking = if metrics.is_empty() {
+        vec!["every metric"]
+    } else {
+        let names = metrics.iter().map(|metric| metric.name.as_str());
+        names.filter(|name| !run.dry_run.iter().any(|dry| dry == name) && !usable(name)).collect()
     };
     if lacking.is_empty() {
         return true;

@@ -1,5 +1,6 @@
 //! The steps, and the ways back to stable.
 
+use super::analysis::Which;
 use super::{Draft, PauseReason, after, analysis, pause, promote, ratio, scale, weight};
 use crate::api::analysis::Metric;
 use crate::api::condition::rollout as reasons;
@@ -135,7 +136,8 @@ fn spec_can_run(draft: &Draft<'_>) -> Result<(), String> {
         return Err(format!("spec.strategy.canary.{why}"));
     }
     if let Some(Err(why)) = &draft.seen.background
-        && !analysis::has_begun(draft, None)
+        && !analysis::has_begun(draft, Which::Background)
+        && !analysis::has_begun(draft, Which::Evidence)
     {
         return Err(format!("spec.strategy.canary.analysis: {why}"));
     }
@@ -143,6 +145,10 @@ fn spec_can_run(draft: &Draft<'_>) -> Result<(), String> {
         && let Some(pattern) = background.analysis.idle_pattern(metrics)
     {
         return Err(idle_pattern("spec.strategy.canary.analysis", pattern, metrics));
+    }
+    if let Some(name) = analysis::slo::clash(draft).filter(|_| !analysis::has_begun(draft, Which::Evidence)) {
+        let why = "the slo metrics of a Rollout are one set of evidence; give one of them another name";
+        return Err(format!("spec.strategy.canary: metric {name} means different things in different analyses; {why}"));
     }
     for (index, metrics) in &draft.seen.step_metrics {
         if let (Ok(metrics), Some(Step::Analysis(analysis))) = (metrics, draft.spec.steps.get(*index))
@@ -152,7 +158,7 @@ fn spec_can_run(draft: &Draft<'_>) -> Result<(), String> {
         }
         if let Err(why) = metrics
             && *index >= draft.step_index()
-            && !analysis::has_begun(draft, Some(*index))
+            && !analysis::has_begun(draft, Which::Step(*index))
         {
             return Err(format!("spec.strategy.canary.steps[{index}].analysis: {why}"));
         }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Draft, Effect, Situation, ratio};
+use super::{Draft, Effect, Situation, analysis, ratio};
 use crate::api::condition::rollout as reasons;
 use crate::api::rollout::{RolloutPhase, RouteId, WaitingReason, Weights};
 use crate::rollout::spec::ValidatedRollout;
@@ -250,6 +250,10 @@ fn reach(draft: &mut Draft<'_>, wanted: i32, rules: Rules) -> bool {
         let detail = format!("Service {service} does not yet route to {needed} ready pods of revision {hash}, and to no others");
         draft.wait(WaitingReason::PodsReady, detail);
         return false;
+    }
+    if wanted > 0 {
+        // Before the first request: what is counted until then belongs to others.
+        analysis::slo::begin(draft);
     }
     set(draft, wanted, rules);
     let what = if adds { "the header routes were".to_owned() } else { format!("weight {wanted} % was") };

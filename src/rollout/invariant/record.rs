@@ -177,11 +177,11 @@ fn evidence(
     }
     for index in from..to.max(from) {
         let is_analysis = usize::try_from(index).ok().and_then(|index| state.rollout.steps.get(index));
-        if !matches!(is_analysis, Some(Step::Analysis(_))) {
-            continue;
-        }
+        let Some(Step::Analysis(analysis)) = is_analysis else { continue };
         let run = runs.iter().find(|run| run.subject.step == Some(index));
-        if !run.is_some_and(|run| run.status.phase == RunPhase::Successful) {
+        let passes =
+            |phase: RunPhase| phase == RunPhase::Successful || analysis.passes_inconclusive && phase == RunPhase::Inconclusive;
+        if !run.is_some_and(|run| passes(run.status.phase)) {
             let phase = run.map(|run| run.status.phase);
             found.say(10, format!("analysis step {index} was left while its run was {phase:?}"));
         }
@@ -189,21 +189,27 @@ fn evidence(
     let begins = state.rollout.background.as_ref().and_then(|background| i32::try_from(background.starting_step).ok());
     let weight = weight_of_step(state, from);
     if begins.is_some_and(|begins| from >= begins) && weight > 0 && state.rollout.replicas > 0 {
-        usable(&runs, weight, confirmed, found);
+        let metrics = state.cluster.background.iter().flatten().flatten().map(|metric| metric.name.as_str());
+        usable(&runs, &metrics.collect::<Vec<_>>(), weight, confirmed, found);
     }
 }
 
 /// Each background metric has a value that was asked for after the present weight was confirmed.
-fn usable(runs: &[&Run], weight: i64, confirmed: Option<Timestamp>, found: &mut Findings) {
-    let Some(run) = runs.iter().find(|run| run.subject.step.is_none()) else {
+fn usable(runs: &[&Run], metrics: &[&str], weight: i64, confirmed: Option<Timestamp>, found: &mut Findings) {
+    let mut background = runs.iter().filter(|run| run.subject.step.is_none()).peekable();
+    if background.peek().is_none() {
         found.say(10, format!("a step at weight {weight} was left without its background analysis"));
-        return;
-    };
-    for metric in run.status.metric_results.iter().filter(|metric| !run.dry_run.contains(&metric.name)) {
-        let taken = metric.last_usable_at.as_ref();
-        let fresh = matches!((taken, confirmed), (Some(taken), Some(confirmed)) if taken.0 >= confirmed);
-        if run.status.phase != RunPhase::Successful && metric.phase != RunPhase::Successful && !fresh {
-            found.say(10, format!("a step at weight {weight} was left without a value of {} at this weight", metric.name));
+    }
+    for run in background {
+        // The evidence may be on SLOs of steps, too.
+        let counts =
+            |name: &str| !run.dry_run.iter().any(|dry| dry == name) && (!run.subject.evidence || metrics.contains(&name));
+        for metric in run.status.metric_results.iter().filter(|metric| counts(&metric.name)) {
+            let taken = metric.last_usable_at.as_ref();
+            let fresh = matches!((taken, confirmed), (Some(taken), Some(confirmed)) if taken.0 >= confirmed);
+            if run.status.phase != RunPhase::Successful && metric.phase != RunPhase::Successful && !fresh {
+                found.say(10, format!("a step at weight {weight} was left without a value of {} at this weight", metric.name));
+            }
         }
     }
 }

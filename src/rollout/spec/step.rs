@@ -4,7 +4,8 @@ use regex::{Regex, RegexBuilder};
 
 use super::{SpecError, refuse, routing};
 use crate::api::analysis::{Argument, Metric};
-use crate::api::rollout::{self, DryRun, TemplateRef};
+use crate::api::rollout::{self, DryRun, OnInconclusive, TemplateRef};
+use crate::api::{Duration, Percent};
 use crate::traffic::gateway::HeaderRule;
 
 /// Largest compiled pattern, in bytes: a pattern is anybody's text.
@@ -45,12 +46,17 @@ pub struct Analysis {
     pub args: Vec<Argument>,
     /// Which metrics decide nothing.
     pub dry_run: Vec<Regex>,
+    /// How long evidence on SLOs may take; in a step only.
+    pub at_most: Option<Duration>,
+    /// Without a verdict the step is passed; in a step only.
+    pub passes_inconclusive: bool,
 }
 
 impl PartialEq for Analysis {
     fn eq(&self, other: &Self) -> bool {
         let patterns = |of: &Self| of.dry_run.iter().map(|pattern| pattern.as_str().to_owned()).collect::<Vec<_>>();
-        (&self.templates, &self.args, patterns(self)) == (&other.templates, &other.args, patterns(other))
+        let rest = |of: &Self| (of.at_most, of.passes_inconclusive);
+        (&self.templates, &self.args, patterns(self), rest(self)) == (&other.templates, &other.args, patterns(other), rest(other))
     }
 }
 
@@ -75,7 +81,8 @@ impl Analysis {
             })
         };
         let dry_run = dry_run.iter().enumerate().map(pattern).collect::<Result<_, _>>()?;
-        Ok(Self { templates: templates.to_vec(), args: args.to_vec(), dry_run })
+        let (templates, args) = (templates.to_vec(), args.to_vec());
+        Ok(Self { templates, args, dry_run, at_most: None, passes_inconclusive: false })
     }
 
     /// Does this metric decide nothing?
@@ -99,6 +106,17 @@ pub struct Background {
     pub analysis: Analysis,
     /// Index of the step at which it begins.
     pub starting_step: usize,
+    /// How sure a verdict on SLOs has to be.
+    pub confidence: Percent,
+    /// How sure it has to be that a canary is good, to go on early.
+    pub accept: Percent,
+}
+
+impl Background {
+    /// For a Rollout that says nothing of it.
+    pub const CONFIDENCE: Percent = Percent::whole(99);
+    /// Likewise.
+    pub const ACCEPT: Percent = Percent::whole(95);
 }
 
 const ONE_OF: &str = "must have exactly one of setWeight, setCanaryScale, pause, analysis, setHeaderRoute";
@@ -131,7 +149,12 @@ pub(super) fn parse(index: usize, step: &rollout::Step, managed: &[String]) -> R
         (None, None, Some(pause), None, None) => Ok(Step::Pause(pause.duration.map(|d| d.std()))),
         (None, None, None, Some(analysis), None) => {
             let field = format!("{field}.analysis");
-            Analysis::parse(&field, &analysis.templates, &analysis.args, &analysis.dry_run).map(Step::Analysis)
+            if analysis.at_most.is_some_and(|at_most| at_most.std().is_zero()) {
+                return refuse(&format!("{field}.atMost"), "0s", "must be longer than that");
+            }
+            let parsed = Analysis::parse(&field, &analysis.templates, &analysis.args, &analysis.dry_run)?;
+            let passes_inconclusive = analysis.on_inconclusive == OnInconclusive::Continue;
+            Ok(Step::Analysis(Analysis { at_most: analysis.at_most, passes_inconclusive, ..parsed }))
         }
         (None, None, None, None, Some(rule)) => {
             routing::header_route(&format!("{field}.setHeaderRoute"), rule, managed).map(Step::SetHeaderRoute)

@@ -6,6 +6,7 @@
 
 mod autoscale;
 mod checker;
+mod crashes;
 mod generated;
 mod world;
 

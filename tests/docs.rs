@@ -167,6 +167,34 @@ fn check_object(value: &Value) -> Result<(), String> {
     }
 }
 
+/// Protects: whoever applies a ready template. Each is what the controller takes, and says which metrics it needs: those that it
+/// asks for.
+#[test]
+fn ready_templates_are_what_the_controller_takes() {
+    let mut tried = 0;
+    for entry in fs::read_dir("analysis-templates").unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let value: Value = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(check_object(&value), Ok(()), "{}", path.display());
+        let needs = text.lines().find_map(|line| line.strip_prefix("# Needs: ")).unwrap();
+        let template: ClusterAnalysisTemplate = typed(&value).unwrap();
+        for slo in template.spec.metrics.iter().map(|metric| metric.slo.as_ref().unwrap()) {
+            let part = slo.errors.as_ref().or(slo.slow.as_ref().map(|slow| &slow.bucket)).unwrap();
+            for query in [&slo.total, part] {
+                let name = query.split('{').next().unwrap();
+                let base = name.strip_suffix("_bucket").or(name.strip_suffix("_count")).unwrap_or(name);
+                assert!(needs.contains(base), "{}: {base} is not in '{needs}'", path.display());
+            }
+        }
+        tried += 1;
+    }
+    assert_eq!(tried, 4, "templates that nobody checks");
+}
+
 /// Protects: whoever copies an example. It is whole objects that the types have every field of, and that the
 /// controller would carry out.
 #[test]

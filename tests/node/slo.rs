@@ -14,19 +14,17 @@ fn watched(steps: Value) -> Value {
     json!({"spec": {"strategy": {"canary": {"steps": steps, "analysis": {"templates": [{"templateName": "slo"}]}}}}})
 }
 
-/// Traefik's counters of both Services, as the template for Traefik reads them.
+/// The ready template for Traefik, for this namespace and this Prometheus, which scrapes each second.
 async fn slo_template(shop: &Shop) {
-    let service = "{{rollout.namespace}}-{{arm.service}}-http-{{arm.port}}@kubernetesgateway";
-    shop.apply(&json!({
-        "apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisTemplate",
-        "metadata": {"name": "slo", "namespace": shop.namespace},
-        "spec": {"metrics": [{
-            "name": "availability", "interval": "1s",
-            "provider": {"prometheus": {"address": given("TIDEGATE_PROMETHEUS_CLUSTER_URL")}},
-            "slo": {
-                "errors": format!("traefik_service_requests_total{{service=\"{service}\",code=~\"5..\"}}"),
-                "total": format!("traefik_service_requests_total{{service=\"{service}\"}}"), "budget": "1%"}}]}}))
-        .await;
+    let text = include_str!("../../analysis-templates/traefik.yaml");
+    let mut template: Value = serde_saphyr::from_str(text).unwrap();
+    template["kind"] = json!("AnalysisTemplate");
+    template["metadata"] = json!({"name": "slo", "namespace": shop.namespace});
+    for metric in template["spec"]["metrics"].as_array_mut().unwrap() {
+        metric["interval"] = json!("1s");
+        metric["provider"]["prometheus"]["address"] = json!(given("TIDEGATE_PROMETHEUS_CLUSTER_URL"));
+    }
+    shop.apply(&template).await;
 }
 
 /// Releases version 2, which fails this share of its requests.

@@ -64,6 +64,8 @@ const DYNAMIC: &str = r#"#! {"spec": {"strategy": {"canary": {"dynamicStableScal
 const STEP_ANALYSIS: &str = r#"#! {"spec": {"strategy": {"canary": {"analysis": null, "steps": [{"setWeight": 20}, {"analysis": {"templates": [{"templateName": "success-rate"}]}}]}}}}"#;
 const HEADERS: &str = r#"#! {"spec": {"strategy": {"canary": {"trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}], "grpcRoutes": [{"name": "api"}]}, "managedRoutes": [{"name": "staff"}]}, "steps": [{"setHeaderRoute": {"name": "staff", "match": [{"headerName": "x-staff", "headerValue": {"exact": "yes"}}]}}, {"pause": {"duration": "20s"}}, {"setWeight": 50}, {"pause": {"duration": "20s"}}]}}}}"#;
 const CANARY_SCALE: &str = r#"#! {"spec": {"strategy": {"canary": {"steps": [{"setCanaryScale": {"replicas": 3}}, {"setWeight": 10}, {"pause": {"duration": "20s"}}]}}}}"#;
+const SLO: &str = r#"#! {"spec": {"strategy": {"canary": {"analysis": {"templates": [{"templateName": "availability"}]}}}}}"#;
+const SLO_STEP: &str = r#"#! {"spec": {"strategy": {"canary": {"analysis": null, "steps": [{"setWeight": 20}, {"analysis": {"templates": [{"templateName": "availability"}], "atMost": "5m"}}]}}}}"#;
 const ROLES: &str = r#"#! {"spec": {"strategy": {"canary": {"canaryMetadata": {"labels": {"role": "canary"}}, "stableMetadata": {"labels": {"role": "stable"}}}}}}"#;
 
 /// Protects: the same end, with the same numbers of creates and deletes, wherever the controller dies. Each run names
@@ -77,6 +79,13 @@ const ROLES: &str = r#"#! {"spec": {"strategy": {"canary": {"canaryMetadata": {"
 #[case::promote_after_a_step_analysis(STEP_ANALYSIS, 12, "wait 10s\ndeploy shop:2\nwait 40s\nverdict successful ok\nwait 90s")]
 #[case::promote_with_header_routes(HEADERS, 15, "measure good\nwait 10s\ndeploy shop:2\nwait 180s")]
 #[case::promote_with_roles(ROLES, 15, "measure good\nwait 10s\ndeploy shop:2\nwait 180s")]
+#[case::promote_with_evidence(SLO, 15, "measure good\nwait 10s\ndeploy shop:2\nwait 180s")]
+#[case::promote_on_evidence(
+    SLO_STEP,
+    12,
+    "measure good\nwait 10s\ndeploy shop:2\nwait 40s\nverdict of step 1 successful\nwait 90s"
+)]
+#[case::abort_on_evidence(SLO, 12, "measure good\nwait 10s\ndeploy shop:2\nwait 60s\nverdict failed worse\nwait 90s")]
 #[case::abort_on_a_verdict(
     "",
     12,

@@ -32,6 +32,7 @@ fn line() -> impl Strategy<Value = String> {
         1 => prop_oneof!["silent", "1s", "4s"].prop_map(|how| format!("gateway {how}")),
         1 => prop_oneof!["1s", "15s", "never shop:2", "never shop:3"].prop_map(|how| format!("pods {how}")),
         1 => prop_oneof!["pause", "resume", "restart", "restart pods", "away 20s"].prop_map(|line| line.to_string()),
+        1 => prop_oneof!["outage begins", "outage ends"].prop_map(|line| line.to_string()),
         1 => Just("route web deleted\nwait 3s\nroute created".to_owned()),
     ]
 }
@@ -40,6 +41,7 @@ fn script() -> impl Strategy<Value = Vec<String>> {
     let steps = prop_oneof![
         4 => Just(None),
         1 => Just(Some(r#"#! {"spec": {"strategy": {"canary": {"analysis": null, "steps": [{"setWeight": 25}, {"analysis": {"templates": [{"templateName": "success-rate"}]}}]}}}}"#)),
+        2 => Just(Some(r#"#! {"spec": {"strategy": {"canary": {"analysis": {"templates": [{"templateName": "availability"}, {"templateName": "success-rate"}], "startingStep": 1}, "steps": [{"setWeight": 25}, {"analysis": {"templates": [{"templateName": "availability"}], "atMost": "2m", "onInconclusive": "Continue"}}, {"setWeight": 50}, {"pause": {"duration": "10s"}}]}}}}"#)),
         1 => Just(Some(r#"#! {"spec": {"strategy": {"canary": {"steps": [{"setWeight": 100}, {"pause": {"duration": "20s"}}, {"setWeight": 5}]}}}}"#)),
         1 => Just(Some(r#"#! {"spec": {"replicas": 1, "strategy": {"canary": {"steps": []}}}}"#)),
         1 => Just(Some(r#"#! {"spec": {"replicas": 3, "strategy": {"canary": {"abortScaleDownDelaySeconds": "0s", "scaleDownDelaySeconds": "0s", "steps": [{"pause": {}}, {"setWeight": 1}]}}}}"#)),
@@ -65,8 +67,17 @@ fn generated() {
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let result = runner.run(&script(), |lines| {
         // At the end the faults stop: pods start, the gateway answers, the numbers are good.
-        let calm = ["gateway 1s", "pods 1s", "replicas 3", "measure good", "wait 200s", "verdict successful ok", "wait 200s"]
-            .map(str::to_owned);
+        let calm = [
+            "gateway 1s",
+            "pods 1s",
+            "replicas 3",
+            "outage ends",
+            "measure good",
+            "wait 200s",
+            "verdict successful ok",
+            "wait 200s",
+        ]
+        .map(str::to_owned);
         let text = [&lines[..], &calm[..]].concat().join("\n");
         let day = world::run(&text);
         prop_assert!(day.error.is_none(), "{:?}\n{}", day.error, day.out);

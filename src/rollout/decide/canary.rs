@@ -135,6 +135,10 @@ fn spec_can_run(draft: &Draft<'_>) -> Result<(), String> {
             "steps: setHeaderRoute needs Gateway API 1.4 or newer, where rules of routes have names; this cluster drops them";
         return Err(format!("spec.strategy.canary.{why}"));
     }
+    // Without its routes nobody knows the ports that queries may name; that is said of the routes, and nothing goes on.
+    if draft.seen.routes.iter().any(|(_, route)| route.is_none()) {
+        return Ok(());
+    }
     if let Some(Err(why)) = &draft.seen.background
         && !analysis::has_begun(draft, Which::Background)
         && !analysis::has_begun(draft, Which::Evidence)

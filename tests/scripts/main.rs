@@ -8,6 +8,7 @@ mod autoscale;
 mod checker;
 mod crashes;
 mod generated;
+mod upgrade;
 mod world;
 
 use std::fs;

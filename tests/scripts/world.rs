@@ -81,3 +81,16 @@ pub fn played<T>(text: &str, end: fn(&Cluster) -> T) -> (T, u64) {
     assert!(script.violations.is_empty(), "{:?}\n{text}", script.violations);
     (end(script.cluster()), script.effects())
 }
+
+/// The cluster that a script leads to.
+pub fn cluster(text: &str) -> Cluster {
+    played(text, Cluster::clone).0
+}
+
+/// Another controller goes on with a cluster as it was left.
+pub fn continued(cluster: Cluster, text: &str) -> Cluster {
+    let mut script = Script::new(cluster);
+    script.run(text).unwrap();
+    assert!(script.violations.is_empty(), "{:?}\n{text}", script.violations);
+    script.cluster().clone()
+}

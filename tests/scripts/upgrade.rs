@@ -20,14 +20,13 @@ fn folder() -> &'static Path {
 }
 
 /// The fixture of a scene; made by `first` when there is none and it is asked for.
-#[expect(clippy::disallowed_methods, reason = "writing fixtures is asked for by variable")]
 fn fixture(name: &str, first: impl FnOnce() -> Value) -> Value {
     let path: PathBuf = folder().join(format!("{name}.json"));
     if !path.exists() && std::env::var_os("WRITE_FIXTURES").is_some() {
         fs::create_dir_all(folder()).unwrap();
         fs::write(&path, serde_json::to_string_pretty(&first()).unwrap() + "\n").unwrap();
     }
-    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}; see the top of this file", path.display()));
+    let text = fs::read_to_string(&path).expect("a fixture: see the top of this file");
     serde_json::from_str(&text).unwrap()
 }
 

@@ -167,6 +167,8 @@ fn several_metrics() {
     let (alone, _) = run(&spec(vec![metric("a")]), &[BAD], |status| status.phase == RunPhase::Failed);
     let (together, status) = run(&four, &[GOOD, BAD, GOOD, GOOD], |status| status.phase == RunPhase::Failed);
     assert!(together >= alone, "{together} s, alone {alone} s");
+    let evidence: f64 = status.metric_results[1].slo.as_ref().unwrap().evidence.parse().unwrap();
+    assert!(evidence >= 396.0, "{evidence}: the mean of all four is to be 100, and a good one has about none");
     let failed: Vec<&str> =
         status.metric_results.iter().filter(|result| result.phase == RunPhase::Failed).map(|result| &*result.name).collect();
     assert_eq!(failed, ["b"]);

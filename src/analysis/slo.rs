@@ -10,6 +10,8 @@
 
 use jiff::Timestamp;
 
+mod curve;
+
 use super::counting::{Known, Part, Window};
 use super::ledger::Ledger;
 use super::measured::Look;
@@ -18,6 +20,7 @@ use super::text;
 use crate::api::Time;
 use crate::api::analysis::{AnalysisRunSpec, AnalysisRunStatus, Metric, MetricResult, RunPhase};
 use crate::api::slo::{Evidence, Slo, SloCounts, SloResult};
+use curve::Curve;
 
 /// How much worse than stable is fine where the SLO does not say.
 const DEFAULT_RATIO: f64 = 1.5;
@@ -142,11 +145,15 @@ pub(super) fn take(metric: &Metric, evidence: &Evidence, result: &mut MetricResu
     let terms = terms(slo, evidence);
     let closed = state.ledger.counter.advance(&gathered.window, &gathered.known, part(slo), interval(metric));
     let weight_at = gathered.weight_at.map(Timestamp::as_millisecond);
+    let before = result.slo.take();
+    let mut curve = Curve::read(before.as_ref().map_or("", |before| &before.curve));
+    let first = before.and_then(|before| before.first_sample_at).or_else(|| Some(time(closed.first()?.from)));
+    let begin = first.as_ref().map_or(0, |first| first.0.as_millisecond());
     for round in &closed {
         state.ledger.take(&terms, &dispersion, round, weight_at);
+        let test = &state.ledger.test;
+        curve.add(test.rounds() as u64, (round.to - begin) / 1000, &in_three_digits(test.ln_m()));
     }
-    let before = result.slo.take();
-    let first = before.and_then(|before| before.first_sample_at).or_else(|| Some(time(closed.first()?.from)));
     let [canary, stable] = state.ledger.test.total();
     let accepts = state.ledger.accepts(weight_at);
     result.slo = Some(SloResult {
@@ -159,6 +166,7 @@ pub(super) fn take(metric: &Metric, evidence: &Evidence, result: &mut MetricResu
         shared_outage: state.ledger.test.is_shared_outage(),
         last_sample_at: first.is_some().then(|| time(state.ledger.counter.cut())),
         first_sample_at: first,
+        curve: curve.to_text(),
         ledger: state.to_text(),
     });
     if let (false, Some(since)) = (closed.is_empty(), state.ledger.last_since()) {

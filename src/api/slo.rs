@@ -117,6 +117,9 @@ pub struct SloResult {
     /// End of what was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sample_at: Option<Time>,
+    /// The evidence over time, at most 64 points: seconds since `firstSampleAt` and evidence, in turn. The first number says how many rounds lie between two points.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub curve: String,
     /// What a restart goes on from. Not for reading.
     pub ledger: String,
 }

@@ -48,6 +48,8 @@ pub enum Command {
     Get(Get),
     /// Say how a Rollout is, by sentence and exit code: 0 healthy, 4 still under way, 5 degraded, 6 waits for a person
     Status(StatusArgs),
+    /// Show what is known of a canary: each metric's measurements, and the evidence on SLOs over time with the line it must reach
+    Explain(Explain),
     /// Leave a pause or pass the current step
     Promote(Promote),
     /// Send traffic back to stable and hold this content
@@ -141,6 +143,14 @@ pub struct StatusArgs {
     /// Wait at most this long; implies --watch. Default: no limit
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<Duration>,
+}
+
+/// Flags of `explain`.
+#[derive(Args, Clone, Debug)]
+pub struct Explain {
+    /// Name of the Rollout
+    #[arg(value_parser = name)]
+    pub name: String,
 }
 
 /// Flags of `promote`.

@@ -55,6 +55,7 @@ pub async fn execute(command: &Command, session: &mut Session<'_>) -> Result<Exi
     match command {
         Command::Get(args) => show::get(session, args).await,
         Command::Status(args) => show::status(session, args).await,
+        Command::Explain(args) => show::explain(session, args).await,
         Command::Promote(args) => request::ask(session, &args.ask, args.action(), None).await,
         Command::Abort(args) => request::ask(session, args, RolloutAction::Abort, None).await,
         Command::Retry(args) => request::ask(session, args, RolloutAction::Retry, None).await,

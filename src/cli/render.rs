@@ -2,6 +2,7 @@
 //! [`text::clean`].
 
 mod application;
+mod explanation;
 mod rollout;
 
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use super::text;
 use crate::api::Time;
 
 pub use application::{application, application_table};
+pub use explanation::explanation;
 pub use rollout::{is_outdated, rollout, rollout_line, rollout_table};
 
 /// Longest sentence from a status that is shown.

@@ -7,12 +7,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::args::{Get, Kind, Output, StatusArgs};
+use super::args::{Explain, Get, Kind, Output, StatusArgs};
 use super::connect::Session;
 use super::error::{CliError, Exit};
 use super::{render, text};
+use crate::api::names;
 use crate::api::rollout::{PauseReason, RolloutPhase, RolloutStatus, WaitingReason};
-use crate::api::{Application, Rollout};
+use crate::api::{AnalysisRun, Application, Rollout};
 
 /// How long a lost connection is borne while watching, in looks at the Rollout.
 const BORNE: u32 = 30;
@@ -105,6 +106,21 @@ fn serialized(mut objects: Vec<DynamicObject>, single: bool, form: Output) -> Re
     } else {
         serde_json::to_string_pretty(&value).map(|text| text + "\n").map_err(|e| unexpected(&e))
     }
+}
+
+/// Carries out `explain`: the runs of the attempt under way, or else of the last one that failed.
+///
+/// # Errors
+/// What the API server refuses, and `NotFound` with near names.
+pub async fn explain(session: &mut Session<'_>, args: &Explain) -> Result<Exit, CliError> {
+    let object = session.get::<Rollout>(&args.name).await?;
+    let rollout: Rollout = Session::typed(&object)?;
+    let params = ListParams::default().labels(&format!("{}={}", names::ROLLOUT, args.name));
+    let found = session.call("list analysisruns", session.api::<AnalysisRun>().list(&params)).await?;
+    let runs = found.items.iter().map(Session::typed::<AnalysisRun>).collect::<Result<Vec<_>, _>>()?;
+    let text = render::explanation(&rollout, &runs, session.now());
+    session.out.write_all(text.as_bytes())?;
+    Ok(Exit::Done)
 }
 
 /// Carries out `status`: one line now, or with `--watch` a line for each change until there is an end.

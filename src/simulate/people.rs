@@ -200,6 +200,7 @@ impl Cluster {
                     shared_outage: on,
                     first_sample_at: None,
                     last_sample_at: None,
+                    curve: String::new(),
                     ledger: String::new(),
                 });
             }

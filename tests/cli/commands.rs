@@ -232,3 +232,15 @@ async fn long_lists_are_read_to_the_end() {
     assert_eq!(ran.asked[1], "GET /apis/tidegate.dev/v1alpha1/namespaces/shop/rollouts?&limit=500&continue=more");
     assert_eq!(ran.out, "rollout.tidegate.dev/web\nrollout.tidegate.dev/web\n");
 }
+
+/// Protects: `explain` reads, and nothing else.
+#[tokio::test]
+async fn explain_reads_the_runs() {
+    let list =
+        json!({"apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisRunList", "metadata": {}, "items": fixtures::runs()});
+    let ran = script::run("explain web", vec![ok(fixtures::stepping()), ok(list)]).await;
+    let runs = "GET /apis/tidegate.dev/v1alpha1/namespaces/shop/analysisruns?&labelSelector=tidegate.dev%2Frollout%3Dweb";
+    assert_eq!(ran.asked, [WEB, runs]);
+    assert_eq!(ran.result, Ok(Exit::Done));
+    assert!(ran.out.starts_with("Rollout shop/web, canary revision 4\n\nweb-4-1-slo: Failed: "), "{}", ran.out);
+}

@@ -228,3 +228,37 @@ pub fn rollout(value: Value) -> Rollout {
 pub fn typed_application(value: Value) -> Application {
     serde_json::from_value(value).unwrap()
 }
+
+/// The AnalysisRuns of the canary of [`stepping`]: evidence on an SLO, conditions, and somebody else's.
+pub fn runs() -> Vec<Value> {
+    let subject = |uid: &str, step: Value, evidence: bool| {
+        let mut subject = json!({"rollout": "web", "rolloutUid": uid, "revision": 4, "attempt": 1, "evidence": evidence});
+        subject["step"] = step;
+        subject
+    };
+    let run = |name: &str, subject: Value, status: Value| {
+        json!({
+            "apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisRun", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"subject": subject, "metrics": [], "dryRun": ["latency"]}, "status": status,
+        })
+    };
+    let curve: Vec<String> = (1..=40)
+        .map(|n: i32| format!("{} {:.3}", n * 5, if n < 20 { 0.4_f64.powi(n / 4) } else { 1.35_f64.powi(n - 23) }))
+        .collect();
+    let slo = json!({
+        "canary": {"requests": 1034, "errors": 31}, "stable": {"requests": 9120, "errors": 9}, "evidence": "163", "needed": "100",
+        "dispersion": "phi 1 + 0.002 per request, at least 1.2; measured in stable's last hour",
+        "firstSampleAt": at("10:26:00"), "lastSampleAt": at("10:29:20"), "curve": format!("1 {}", curve.join(" ")), "ledger": "",
+    });
+    let evidence = json!({"phase": "Failed", "message": "availability: canary 31 of 1034 requests failed", "metricResults": [
+        {"name": "availability", "phase": "Failed", "message": "canary 31 of 1034 requests failed (2.998 %)", "slo": slo}]});
+    let conditions = json!({"phase": "Running", "metricResults": [
+        {"name": "errors", "phase": "Running", "successful": 12, "failed": 1, "error": 2, "measurements": [
+            {"phase": "Successful", "value": "[0.002]", "startedAt": at("10:29:50"), "finishedAt": at("10:29:50")}]},
+        {"name": "latency", "phase": "Running", "message": "no usable value in the last 2 measurements: no data"}]});
+    vec![
+        run("web-4-1-background", subject("u1", Value::Null, false), conditions),
+        run("web-4-1-slo", subject("u1", Value::Null, true), evidence),
+        run("web-4-1-step2", subject("another", json!(2), false), json!({"phase": "Failed"})),
+    ]
+}

@@ -89,3 +89,37 @@ fn an_application() {
     let application = fixtures::typed_application(fixtures::application());
     insta::assert_snapshot!("application", render::application(&application, fixtures::now()));
 }
+
+/// Protects: at 3 a.m. one screen says why a canary is trusted or not: what was counted, and how far that is from a verdict.
+#[test]
+fn an_explanation() {
+    let runs: Vec<_> = fixtures::runs().into_iter().map(|run| serde_json::from_value(run).unwrap()).collect();
+    let text = render::explanation(&fixtures::rollout(fixtures::stepping()), &runs, fixtures::now());
+    insta::assert_snapshot!("explanation", text);
+    let nothing = render::explanation(&fixtures::rollout(fixtures::healthy()), &[], fixtures::now());
+    assert_eq!(nothing, "Rollout shop/web, no canary; how revision 3 became stable\n\nNothing was measured.\n");
+}
+
+/// Protects: the terminal, and the plugin, from runs that anybody may write.
+#[test]
+fn a_hostile_explanation() {
+    let mut runs = fixtures::runs();
+    let evil = "\u{1b}[31m\u{202e}evil\n";
+    let result = &mut runs[1]["status"]["metricResults"][0];
+    for (field, value) in [
+        ("curve", "1 5 1e999999999999 -9223372036854775808 nan 9223372036854775807 1e308 7 0 8 -1 9".to_owned()),
+        ("needed", format!("1e99999999{evil}")),
+        ("evidence", evil.repeat(50)),
+        ("dispersion", evil.repeat(50)),
+    ] {
+        result["slo"][field] = json!(value);
+    }
+    for needed in [evil, "100", "0", "-1", "1e-300"] {
+        runs[1]["status"]["metricResults"][0]["slo"]["needed"] = json!(needed);
+        let typed: Vec<_> = runs.iter().cloned().map(|run| serde_json::from_value(run).unwrap()).collect();
+        let text = render::explanation(&fixtures::rollout(fixtures::stepping()), &typed, fixtures::now());
+        let found: Vec<char> = text.chars().filter(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}').collect();
+        assert_eq!(found, Vec::<char>::new(), "{needed}");
+        assert!(text.lines().all(|line| line.chars().count() < 700), "{needed}");
+    }
+}

@@ -231,6 +231,14 @@ fn step_words(step: &Step) -> String {
             _ => "set canary scale to match the weight".to_owned(),
         };
     }
+    if let Some(route) = &step.set_header_route {
+        let name = text::clean(&route.name, NAME);
+        let headers: Vec<String> = route.matches.iter().map(|header| text::clean(&header.header_name, NAME)).collect();
+        return match headers.as_slice() {
+            [] => format!("remove header route {name}"),
+            headers => format!("header route {name} by {}", headers.join(", ")),
+        };
+    }
     match (step.set_weight, &step.pause, &step.analysis) {
         (Some(weight), _, _) => format!("set weight {weight} %"),
         (_, Some(pause), _) => {

@@ -66,6 +66,8 @@ async fn caught(name: &str, error_rate: &str, within_seconds: f64) {
         let took = failure.at.0.duration_since(failure.started_at.unwrap().0).as_secs_f64();
         say(&format!("{error_rate} of errors: {took:.1} s, {} bad answers; {}", answers.bad, failure.evidence));
         assert!(took < within_seconds, "{took} s: {}", failure.evidence);
+        let (code, text) = shop.kubectl(&["explain", "web"]);
+        assert!(code == 0 && text.contains("rolled back at 100") && text.contains('●'), "{code}: {text}");
         let own = answers.by.iter().filter(|(key, _)| key.starts_with("2/") && *key != "2/200").map(|(_, count)| count);
         assert_eq!(own.sum::<i64>(), answers.bad, "a request was lost by somebody else: {answers:?}");
     })

@@ -58,7 +58,8 @@ pub(super) fn read(status: u16, body: &[u8]) -> Measured {
 
 /// Why an answer with this HTTP status is none, where its body may name an error type.
 pub(super) fn failure(status: u16, body: &[u8]) -> String {
-    let answered = serde_json::from_slice::<Answer>(body).is_ok_and(|answer| answer.status == "success");
+    let good = (200..=299).contains(&status);
+    let answered = good && serde_json::from_slice::<Answer>(body).is_ok_and(|answer| answer.status == "success");
     match read(status, body) {
         Measured::Error(why) if !answered => why,
         _ => unreadable(),

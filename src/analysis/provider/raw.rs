@@ -8,6 +8,9 @@ use serde::{Deserialize, Deserializer};
 use super::super::counting::{MAX_SERIES, Sample, Series, key_of};
 use super::answer;
 
+/// The latest time that is believed, in seconds since 1970: sums of times must not overflow.
+const LATEST: f64 = 1e11;
+
 #[derive(Deserialize)]
 struct Answer<'a> {
     status: Cow<'a, str>,
@@ -41,6 +44,9 @@ impl<'de> Deserialize<'de> for Point {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (at, text): (f64, Cow<'de, str>) = Deserialize::deserialize(deserializer)?;
         let value = answer::number(&text).map_err(serde::de::Error::custom)?;
+        if !(0.0..=LATEST).contains(&at) {
+            return Err(serde::de::Error::custom("a time that no clock shows"));
+        }
         Ok(Self(Sample { at: (at * 1000.0).round() as i64, value }))
     }
 }
@@ -72,3 +78,6 @@ fn series(raw: Raw<'_>) -> Series {
     let samples = raw.values.into_iter().chain(raw.value).map(|Point(sample)| sample).collect();
     Series { key, pod, samples }
 }
+
+#[cfg(test)]
+mod tests;

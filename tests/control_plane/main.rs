@@ -21,6 +21,7 @@ mod replicas;
 mod policies;
 mod rights;
 mod rollout;
+mod slo;
 mod support;
 mod tap;
 mod unruly;

@@ -172,9 +172,18 @@ fn step_so_far(run: &Run) -> String {
 /// The background analysis: true when its evidence lets a step with this weight be left.
 pub(super) fn background(draft: &mut Draft<'_>, index: usize, weight: i32) -> bool {
     let Some(background) = &draft.spec.background else { return true };
-    // Without traffic on the canary there is nothing to measure, and nothing at risk.
-    if index < background.starting_step || weight == 0 || draft.status.promote_full {
+    if index < background.starting_step || draft.status.promote_full {
         return true;
+    }
+    if weight == 0 {
+        // Without a weight there is nothing to measure, and no data is no surprise. What an earlier weight found stands.
+        let ended = [Which::Background, Which::Evidence].into_iter().filter_map(|which| find(draft, which));
+        let found = ended.filter(|run| run.is_complete()).find(|run| run.phase() == RunPhase::Inconclusive);
+        let said = found.map(|run| run.status.message.clone().unwrap_or_default());
+        return said.is_none_or(|said| {
+            inconclusive(draft, &said);
+            false
+        });
     }
     let (slos, conditions): (Vec<Metric>, Vec<Metric>) = match &draft.seen.background {
         Some(Ok(metrics)) => metrics.iter().cloned().partition(|metric| metric.slo.is_some()),

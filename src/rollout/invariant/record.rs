@@ -171,7 +171,9 @@ fn evidence(
     let runs: Vec<&Run> = state.cluster.runs.iter().filter(|run| is_of(state, run, revision, attempt)).collect();
     for run in runs.iter().filter(|run| run.subject.step.is_none()) {
         let phase = run.status.phase;
-        if matches!(phase, RunPhase::Failed | RunPhase::Error | RunPhase::Inconclusive) {
+        // Without a weight, no data is no surprise.
+        let silent = phase == RunPhase::Error && weight_of_step(state, from) > 0;
+        if silent || matches!(phase, RunPhase::Failed | RunPhase::Inconclusive) {
             found.say(10, format!("a step was left while the background analysis was {phase:?}"));
         }
     }

@@ -169,11 +169,14 @@ fn evidence(
     found: &mut Findings,
 ) {
     let runs: Vec<&Run> = state.cluster.runs.iter().filter(|run| is_of(state, run, revision, attempt)).collect();
+    let begins = state.rollout.background.as_ref().and_then(|background| i32::try_from(background.starting_step).ok());
     for run in runs.iter().filter(|run| run.subject.step.is_none()) {
         let phase = run.status.phase;
         // Without a weight, no data is no surprise.
         let silent = phase == RunPhase::Error && weight_of_step(state, from) > 0;
-        if silent || matches!(phase, RunPhase::Failed | RunPhase::Inconclusive) {
+        // Evidence may begin earlier, for a later step.
+        let early = run.subject.evidence && begins.is_none_or(|begins| from < begins);
+        if phase == RunPhase::Failed || !early && (silent || phase == RunPhase::Inconclusive) {
             found.say(10, format!("a step was left while the background analysis was {phase:?}"));
         }
     }
@@ -188,7 +191,6 @@ fn evidence(
             found.say(10, format!("analysis step {index} was left while its run was {phase:?}"));
         }
     }
-    let begins = state.rollout.background.as_ref().and_then(|background| i32::try_from(background.starting_step).ok());
     let weight = weight_of_step(state, from);
     if begins.is_some_and(|begins| from >= begins) && weight > 0 && state.rollout.replicas > 0 {
         let metrics = state.cluster.background.iter().flatten().flatten().map(|metric| metric.name.as_str());

@@ -31,7 +31,11 @@ impl Script {
         match (word, rest) {
             ("deploy", image) => self.cluster.set_image(image),
             ("wait", length) => self.wait(time(length)?)?,
-            ("measure", "good") => self.measuring = true,
+            ("measure", "good") => (self.measuring, self.measured_each) = (true, 1),
+            ("measure", what) if what.starts_with("good each ") => {
+                let each = time(what.trim_start_matches("good each "))?.as_secs();
+                (self.measuring, self.measured_each) = (true, each.max(1));
+            }
             ("measure", "nothing") => self.measuring = false,
             ("verdict", what) => {
                 let (step, what) = match what.strip_prefix("of step ").and_then(|rest| rest.split_once(' ')) {

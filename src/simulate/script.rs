@@ -4,7 +4,7 @@
 //! deploy shop:2          # somebody changes the image
 //! spec {"replicas": 5}   # somebody merges a patch into the spec; replicas 5 is short for this one
 //! wait 30s               # time passes, second by second; the engine looks when something changed, or when it asked to
-//! measure good           # the runs take a good measurement each second from now on; measure nothing
+//! measure good [each 5s] # the runs take a good measurement each second, or less often, from now on; measure nothing
 //! verdict failed 31 of 412 requests failed | verdict of step 2 successful
 //! outage begins | outage ends          # SLOs: canary and stable are both over budget
 //! abort | promote | promote full | retry | pause | resume | undo | undo 3 | restart pods
@@ -53,6 +53,8 @@ pub struct Script {
     pub(super) late: Option<Engine>,
     pub(super) plan: Plan,
     pub(super) measuring: bool,
+    /// Seconds between measurements.
+    pub(super) measured_each: u64,
     requests: u32,
     out: String,
     last_status: String,
@@ -80,6 +82,7 @@ impl Script {
             late: None,
             plan: Plan::default(),
             measuring: false,
+            measured_each: 1,
             requests: 0,
             out: String::new(),
             last_status: String::new(),
@@ -115,7 +118,8 @@ impl Script {
         for _ in 0..time.as_secs() {
             self.cluster.pass(Duration::from_secs(1));
             // The loop that measures is in the same controller: it is away when that is.
-            if self.measuring && !self.engine.is_away(&self.cluster) {
+            let due = self.cluster.uptime.as_secs().is_multiple_of(self.measured_each);
+            if self.measuring && due && !self.engine.is_away(&self.cluster) {
                 let at = self.engine.now(&self.cluster);
                 self.cluster.measure_good(at);
             }

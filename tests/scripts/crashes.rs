@@ -71,42 +71,50 @@ const ROLES: &str = r#"#! {"spec": {"strategy": {"canary": {"canaryMetadata": {"
 /// Protects: the same end, with the same numbers of creates and deletes, wherever the controller dies. Each run names
 /// at least how many effects it has, so that one that does nothing is noticed.
 #[rstest]
-#[case::promote("", 15, "measure good\nwait 10s\ndeploy shop:2\nwait 180s")]
-#[case::promote_by_hand(BY_HAND, 12, "measure good\nwait 10s\ndeploy shop:2\nwait 40s\npromote\nwait 90s")]
-#[case::promote_in_full("", 12, "measure good\nwait 10s\ndeploy shop:2\nwait 25s\npromote full\nwait 90s")]
-#[case::promote_with_stable_that_shrinks(DYNAMIC, 15, "measure good\nwait 10s\ndeploy shop:2\nwait 180s")]
-#[case::promote_by_pods(NO_ROUTER, 15, "measure good\nwait 10s\ndeploy shop:2\nwait 240s")]
+#[case::promote("", 15, "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 180s")]
+#[case::promote_by_hand(BY_HAND, 12, "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 40s\npromote\nwait 90s")]
+#[case::promote_in_full("", 12, "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 25s\npromote full\nwait 90s")]
+#[case::promote_with_stable_that_shrinks(DYNAMIC, 15, "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 180s")]
+#[case::promote_by_pods(NO_ROUTER, 15, "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 240s")]
 #[case::promote_after_a_step_analysis(STEP_ANALYSIS, 12, "wait 10s\ndeploy shop:2\nwait 40s\nverdict successful ok\nwait 90s")]
-#[case::promote_with_header_routes(HEADERS, 15, "measure good\nwait 10s\ndeploy shop:2\nwait 180s")]
-#[case::promote_with_roles(ROLES, 15, "measure good\nwait 10s\ndeploy shop:2\nwait 180s")]
-#[case::promote_with_evidence(SLO, 15, "measure good\nwait 10s\ndeploy shop:2\nwait 180s")]
+#[case::promote_with_header_routes(HEADERS, 15, "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 180s")]
+#[case::promote_with_roles(ROLES, 15, "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 180s")]
+#[case::promote_with_evidence(SLO, 15, "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 180s")]
 #[case::promote_on_evidence(
     SLO_STEP,
     12,
-    "measure good\nwait 10s\ndeploy shop:2\nwait 40s\nverdict of step 1 successful\nwait 90s"
+    "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 40s\nverdict of step 1 successful\nwait 90s"
 )]
-#[case::abort_on_evidence(SLO, 12, "measure good\nwait 10s\ndeploy shop:2\nwait 60s\nverdict failed worse\nwait 90s")]
+#[case::abort_on_evidence(SLO, 12, "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 60s\nverdict failed worse\nwait 90s")]
 #[case::abort_on_a_verdict(
     "",
     12,
-    "measure good\nwait 10s\ndeploy shop:2\nwait 60s\nverdict failed 31 of 412 requests failed\nwait 90s"
+    "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 60s\nverdict failed 31 of 412 requests failed\nwait 90s"
 )]
-#[case::abort_by_a_person("", 12, "measure good\nwait 10s\ndeploy shop:2\nwait 25s\nabort\nwait 90s")]
+#[case::abort_by_a_person("", 12, "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 25s\nabort\nwait 90s")]
 #[case::abort_with_stable_that_shrank(
     DYNAMIC,
     12,
-    "measure good\nwait 10s\ndeploy shop:2\nwait 60s\nverdict failed bad\nwait 90s"
+    "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 60s\nverdict failed bad\nwait 90s"
 )]
-#[case::abort_with_header_routes(HEADERS, 12, "measure good\nwait 10s\ndeploy shop:2\nwait 20s\nabort\nwait 90s")]
-#[case::abort_by_pods(NO_ROUTER, 12, "measure good\nwait 10s\ndeploy shop:2\nwait 70s\nverdict failed bad\nwait 90s")]
-#[case::supersede("", 15, "measure good\nwait 10s\ndeploy shop:2\nwait 25s\ndeploy shop:3\nwait 200s")]
-#[case::back_to_stable("", 12, "measure good\nwait 10s\ndeploy shop:2\nwait 25s\ndeploy shop:1\nwait 90s")]
-#[case::undo_in_flight("", 12, "measure good\nwait 10s\ndeploy shop:2\nwait 25s\nundo\nwait 90s")]
-#[case::retry("", 15, "measure good\nwait 10s\ndeploy shop:2\nwait 25s\nabort\nwait 60s\nmeasure good\nretry\nwait 200s")]
-#[case::scale_in_flight("", 15, "measure good\nwait 10s\ndeploy shop:2\nwait 25s\nreplicas 8\nwait 20s\nreplicas 2\nwait 180s")]
-#[case::canary_scale(CANARY_SCALE, 12, "measure good\nwait 10s\ndeploy shop:2\nwait 150s")]
+#[case::abort_with_header_routes(HEADERS, 12, "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 20s\nabort\nwait 90s")]
+#[case::abort_by_pods(NO_ROUTER, 12, "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 70s\nverdict failed bad\nwait 90s")]
+#[case::supersede("", 15, "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 25s\ndeploy shop:3\nwait 200s")]
+#[case::back_to_stable("", 12, "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 25s\ndeploy shop:1\nwait 90s")]
+#[case::undo_in_flight("", 12, "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 25s\nundo\nwait 90s")]
+#[case::retry(
+    "",
+    15,
+    "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 25s\nabort\nwait 60s\nmeasure good each 5s\nretry\nwait 200s"
+)]
+#[case::scale_in_flight(
+    "",
+    15,
+    "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 25s\nreplicas 8\nwait 20s\nreplicas 2\nwait 180s"
+)]
+#[case::canary_scale(CANARY_SCALE, 12, "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 150s")]
 #[case::restart("", 6, "wait 10s\nrestart pods\nwait 90s")]
-#[case::weight_by_hand("", 15, "measure good\nwait 10s\ndeploy shop:2\nwait 25s\nweight 70\nwait 180s")]
+#[case::weight_by_hand("", 15, "measure good each 5s\nwait 10s\ndeploy shop:2\nwait 25s\nweight 70\nwait 180s")]
 fn wherever_it_dies(#[case] header: &str, #[case] at_least: u64, #[case] story: &str) {
     let (wanted, effects) = world::played(&format!("{header}\n{story}"), End::of);
     assert!(effects >= at_least, "{effects} effects");

@@ -69,7 +69,8 @@ fn is_due(draft: &Draft<'_>) -> bool {
 
 /// Both arms are over budget beyond doubt, and one of these metrics says to wait until stable is not.
 pub(super) fn waits_for_outage(draft: &mut Draft<'_>, metrics: &[Metric]) -> bool {
-    let Some(run) = find(draft, Which::Evidence) else { return false };
+    // A run that has ended tells no more when the outage is over.
+    let Some(run) = find(draft, Which::Evidence).filter(|run| !run.is_complete()) else { return false };
     let burns = |name: &str| {
         let result = run.status.metric_results.iter().find(|result| result.name == name);
         result.and_then(|result| result.slo.as_ref()).is_some_and(|slo| slo.shared_outage)

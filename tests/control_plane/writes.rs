@@ -125,11 +125,12 @@ async fn of_an_aborted_canary() {
 }
 
 /// So many records and writes, and what was written late: once at the end, and once in 3 s for the Rollout and in 15 s
-/// for the run. A machine that takes long over a canary has more of those; one that does not keeps to `most`.
+/// for the run. A machine that takes long over a canary has more of those, and a busy one shows a moment now and then that
+/// another one passes over; the writes of all kinds keep to `most`.
 fn bounded(writes: &[Write], (rollout, run): (usize, usize), most: usize) {
     let counts = counted(writes);
     let took = usize::try_from(writes[writes.len() - 1].at.duration_since(writes[0].at).as_secs()).unwrap();
-    let late = (1 + took / 3, took / 15);
+    let late = (2 + took / 3, took / 15);
     let found = records(&counts);
     assert!(found.0 <= rollout + late.0 && found.1 <= run + late.1, "within {took} s: {counts:#?}");
     assert!(took > 9 || writes.len() <= most, "{} writes: {counts:#?}", writes.len());

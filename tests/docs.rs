@@ -183,8 +183,7 @@ fn ready_templates_are_what_the_controller_takes() {
         let needs = text.lines().find_map(|line| line.strip_prefix("# Needs: ")).unwrap();
         let template: ClusterAnalysisTemplate = typed(&value).unwrap();
         for slo in template.spec.metrics.iter().map(|metric| metric.slo.as_ref().unwrap()) {
-            let part = slo.errors.as_ref().or(slo.slow.as_ref().map(|slow| &slow.bucket)).unwrap();
-            for query in [&slo.total, part] {
+            for query in [slo.total.as_str(), slo.part().unwrap()] {
                 let name = query.split('{').next().unwrap();
                 let base = name.strip_suffix("_bucket").or(name.strip_suffix("_count")).unwrap_or(name);
                 assert!(needs.contains(base), "{}: {base} is not in '{needs}'", path.display());

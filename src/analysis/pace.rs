@@ -11,10 +11,7 @@ use crate::api::analysis::{AnalysisRunStatus, MetricResult};
 /// longer.
 #[must_use]
 pub fn cannot_wait(recorded: &AnalysisRunStatus, now: &AnalysisRunStatus, wanted: Option<Timestamp>) -> bool {
-    let metric = |result: &MetricResult| {
-        let before = recorded.metric_results.iter().find(|before| before.name == result.name);
-        before.is_none_or(|before| is_news(before, result))
-    };
+    let metric = |result: &MetricResult| recorded.result(&result.name).is_none_or(|before| is_news(before, result));
     now.phase != recorded.phase
         || now.completed_at != recorded.completed_at
         || now.observed_generation != recorded.observed_generation

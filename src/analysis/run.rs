@@ -48,8 +48,7 @@ pub fn due(spec: &AnalysisRunSpec, status: &AnalysisRunStatus, now: Timestamp) -
         return due;
     }
     for (index, metric) in spec.metrics.iter().enumerate() {
-        let result = status.metric_results.iter().find(|result| result.name == metric.name);
-        let last = match result {
+        let last = match status.result(&metric.name) {
             Some(result) if is_final(result.phase) => continue,
             Some(result) => result.measurements.last(),
             None => None,
@@ -79,7 +78,7 @@ fn after(at: Timestamp, wait: Duration) -> Timestamp {
 }
 
 /// Kubernetes stores microseconds: what is compared with a stored time must be cut like it.
-fn stored(at: Timestamp) -> Time {
+pub(super) fn stored(at: Timestamp) -> Time {
     MicroTime(Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at))
 }
 
@@ -131,8 +130,9 @@ pub fn record(spec: &AnalysisRunSpec, status: &AnalysisRunStatus, taken: &[Taken
 }
 
 /// What is known of a metric: found by name, so that no result is ever counted for another metric.
-fn result_of(metric: &Metric, status: &AnalysisRunStatus) -> MetricResult {
-    status.metric_results.iter().find(|result| result.name == metric.name).cloned().unwrap_or_else(|| unmeasured(metric))
+#[must_use]
+pub fn result_of(metric: &Metric, status: &AnalysisRunStatus) -> MetricResult {
+    status.result(&metric.name).cloned().unwrap_or_else(|| unmeasured(metric))
 }
 
 /// The result of a metric before its first measurement.

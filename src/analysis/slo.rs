@@ -16,7 +16,7 @@ use super::counting::{Known, Part, Window};
 use super::ledger::Ledger;
 use super::measured::Look;
 use super::sequential::{self, Dispersion, DispersionSource, Terms};
-use super::text;
+use super::{run, text};
 use crate::api::Time;
 use crate::api::analysis::{AnalysisRunSpec, AnalysisRunStatus, Metric, MetricResult, RunPhase};
 use crate::api::slo::{Evidence, Slo, SloCounts, SloResult};
@@ -162,7 +162,7 @@ pub(super) fn take(metric: &Metric, evidence: &Evidence, result: &mut MetricResu
         evidence: in_three_digits(state.ledger.test.ln_m()),
         needed: in_three_digits(terms.threshold()),
         dispersion: in_words(&dispersion),
-        accepted_at: gathered.weight_at.filter(|_| accepts).map(micros),
+        accepted_at: gathered.weight_at.filter(|_| accepts).map(run::stored),
         shared_outage: state.ledger.test.is_shared_outage(),
         last_sample_at: first.is_some().then(|| time(state.ledger.counter.cut())),
         first_sample_at: first,
@@ -178,11 +178,6 @@ pub(super) fn take(metric: &Metric, evidence: &Evidence, result: &mut MetricResu
 
 fn time(millis: i64) -> Time {
     Time(Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH))
-}
-
-/// As the API server keeps it.
-fn micros(at: Timestamp) -> Time {
-    Time(Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at))
 }
 
 fn counts(of: sequential::Counts) -> SloCounts {
@@ -262,10 +257,7 @@ pub(super) fn verdict(spec: &AnalysisRunSpec, status: &mut AnalysisRunStatus) {
     let Some(evidence) = &spec.evidence else { return };
     let alpha = 1.0 - evidence.confidence.ratio();
     let deciding = |metric: &&Metric| !spec.dry_run.contains(&metric.name);
-    let ln_m = |metric: &Metric| {
-        let result = status.metric_results.iter().find(|result| result.name == metric.name)?;
-        Some(State::from_text(&result.slo.as_ref()?.ledger)?.ledger.test.ln_m())
-    };
+    let ln_m = |metric: &Metric| Some(State::from_text(&status.result(&metric.name)?.slo.as_ref()?.ledger)?.ledger.test.ln_m());
     let all: Vec<f64> = spec.metrics.iter().filter(deciding).map(|metric| ln_m(metric).unwrap_or(0.0)).collect();
     if !sequential::has_failed(&all, alpha) {
         return;
@@ -274,7 +266,7 @@ pub(super) fn verdict(spec: &AnalysisRunSpec, status: &mut AnalysisRunStatus) {
     let Some(metric) = worst else { return };
     let found = status.metric_results.iter_mut().find(|result| result.name == metric.name);
     if let (Some(result), Some(slo)) = (found, &metric.slo)
-        && !super::run::is_final(result.phase)
+        && !run::is_final(result.phase)
     {
         result.phase = RunPhase::Failed;
         result.message = result.slo.as_ref().map(|found| sentence(slo, evidence, found, all.len()));
@@ -301,15 +293,15 @@ fn sentence(slo: &Slo, evidence: &Evidence, found: &SloResult, metrics: usize) -
     )
 }
 
-/// What the run of a step sees of a metric: `run` is the one that holds the evidence, `weight_at` when the present weight
+/// What the run of a step sees of a metric: `evidence` is the status of the run that holds it, `weight_at` when the present weight
 /// was confirmed.
 #[must_use]
-pub fn look(run: Option<&AnalysisRunStatus>, metric: &str, weight_at: Option<Timestamp>) -> Look {
-    let result = run.and_then(|run| run.metric_results.iter().find(|result| result.name == metric));
+pub fn look(evidence: Option<&AnalysisRunStatus>, metric: &str, weight_at: Option<Timestamp>) -> Look {
+    let result = evidence.and_then(|status| status.result(metric));
     let Some((result, slo)) = result.and_then(|result| Some((result, result.slo.as_ref()?))) else {
         return Look { accepted: false, error: None, message: "the evidence begins".to_owned() };
     };
-    let accepted = weight_at.is_some() && slo.accepted_at.as_ref().map(|at| at.0) == weight_at.map(|at| micros(at).0);
+    let accepted = weight_at.is_some() && slo.accepted_at.as_ref().map(|at| at.0) == weight_at.map(|at| run::stored(at).0);
     let said = result.message.clone().unwrap_or_default();
     let error = (result.phase == RunPhase::Error || result.consecutive_error > 0).then(|| said.clone());
     Look { accepted, error, message: format!("{}; {said}", both(slo)) }

@@ -238,6 +238,14 @@ pub struct AnalysisRunStatus {
     pub conditions: Vec<Condition>,
 }
 
+impl AnalysisRunStatus {
+    /// What is known of a metric.
+    #[must_use]
+    pub fn result(&self, metric: &str) -> Option<&MetricResult> {
+        self.metric_results.iter().find(|result| result.name == metric)
+    }
+}
+
 /// State of a run.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
 pub enum RunPhase {

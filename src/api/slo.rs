@@ -41,6 +41,14 @@ pub struct Slo {
     pub stable: Option<SloQueries>,
 }
 
+impl Slo {
+    /// The query that counts a part of `total`: failed requests, or, where `slow` is set, fast ones.
+    #[must_use]
+    pub fn part(&self) -> Option<&str> {
+        self.errors.as_deref().or_else(|| Some(self.slow.as_ref()?.bucket.as_str()))
+    }
+}
+
 /// Requests that are too slow: those that are in no bucket up to a bound.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
 pub struct Slow {

@@ -108,7 +108,7 @@ fn serialized(mut objects: Vec<DynamicObject>, single: bool, form: Output) -> Re
     }
 }
 
-/// Carries out `explain`: the runs of the attempt under way, or else of the last one that failed.
+/// Carries out `explain`: the runs of the attempt under way; where none is, those of the last one on what is stable.
 ///
 /// # Errors
 /// What the API server refuses, and `NotFound` with near names.

@@ -200,7 +200,7 @@ fn no_data() {
     assert_eq!(status.phase, RunPhase::Failed, "the gap is read back: {:?}", status.message);
 }
 
-/// Protects: the deadline of a run whose samples simply stop: the window is read, and no round ends.
+/// Protects: steps from going on at a weight at which nothing is known, and from waiting for ever.
 #[test]
 fn what_a_step_sees() {
     let spec = spec(vec![metric("availability")]);

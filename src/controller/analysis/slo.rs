@@ -69,9 +69,7 @@ impl Subject {
         let Some(evidence) = &spec.evidence else {
             return Measured::Look(slo::look(self.evidence.as_ref(), &metric.name, self.weight_at));
         };
-        let known = before.metric_results.iter().find(|result| result.name == metric.name);
-        let known = known.cloned().unwrap_or_else(|| run::unmeasured(metric));
-        let ask = slo::ask(metric, evidence, &known, at);
+        let ask = slo::ask(metric, evidence, &run::result_of(metric, before), at);
         let reader = Reader { ctx, policy, metric, of };
         match reader.gather(&ask, at, self.weight_at).await {
             Ok(gathered) => Measured::Samples(Box::new(gathered)),
@@ -117,9 +115,10 @@ impl Reader<'_> {
 
     /// The queries of canary and stable.
     fn queries(&self) -> Result<(SloQueries, SloQueries), String> {
-        let part = self.of.errors.as_ref().or_else(|| self.of.slow.as_ref().map(|slow| &slow.bucket));
-        match (part, &self.of.stable) {
-            (Some(part), Some(stable)) => Ok((SloQueries { total: self.of.total.clone(), part: part.clone() }, stable.clone())),
+        match (self.of.part(), &self.of.stable) {
+            (Some(part), Some(stable)) => {
+                Ok((SloQueries { total: self.of.total.clone(), part: part.to_owned() }, stable.clone()))
+            }
             _ => Err("the run's slo lacks its queries".to_owned()),
         }
     }

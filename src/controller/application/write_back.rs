@@ -290,7 +290,7 @@ async fn query(ctx: &Context, rollout: &Rollout, failure: &Failure) -> Result<Op
     let run = find("get AnalysisRun", api.get(run)).await?;
     let metric = run.and_then(|run| run.spec.metrics.into_iter().find(|m| m.name == *metric));
     Ok(metric.and_then(|metric| match metric.slo {
-        Some(slo) => slo.errors.or(slo.slow.map(|slow| slow.bucket)).map(|part| format!("{part} of {}", slo.total)),
+        Some(slo) => slo.part().map(|part| format!("{part} of {}", slo.total)),
         None => metric.provider.prometheus.query,
     }))
 }

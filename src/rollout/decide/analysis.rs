@@ -53,7 +53,7 @@ fn find<'a>(draft: &Draft<'a>, which: Which) -> Option<&'a Run> {
 }
 
 /// All metrics of the Rollout that can be resolved.
-fn gate_metrics<'a>(draft: &Draft<'a>) -> impl Iterator<Item = &'a Metric> {
+fn all_metrics<'a>(draft: &Draft<'a>) -> impl Iterator<Item = &'a Metric> {
     let seen = draft.seen;
     seen.background.iter().chain(seen.step_metrics.values()).flat_map(|metrics| metrics.iter().flatten())
 }
@@ -243,8 +243,7 @@ fn evidence(draft: &mut Draft<'_>, run: &Run, metrics: &[Metric], weight: i32) -
     let confirmed = draft.status.weights.as_ref().and_then(|weights| weights.verified_at.clone());
     let Some(confirmed) = confirmed else { return false };
     let usable = |name: &str| {
-        let result = run.status.metric_results.iter().find(|result| result.name == name);
-        result.is_some_and(|result| {
+        run.status.result(name).is_some_and(|result| {
             result.phase == RunPhase::Successful || result.last_usable_at.as_ref().is_some_and(|at| at.0 >= confirmed.0)
         })
     };

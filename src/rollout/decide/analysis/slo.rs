@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Draft, Which, create, find, gate_metrics};
+use super::{Draft, Which, all_metrics, create, find};
 use crate::api::analysis::Metric;
 use crate::api::rollout::WaitingReason;
 use crate::api::slo::{Evidence, WhenStableBurnsToo};
@@ -11,7 +11,7 @@ use crate::rollout::spec::{Background, Step};
 /// All SLOs of the attempt, by name. Two of one name and different content are found by [`clash`].
 fn all(draft: &Draft<'_>) -> Vec<Metric> {
     let mut all: BTreeMap<&str, &Metric> = BTreeMap::new();
-    for metric in gate_metrics(draft).filter(|metric| metric.slo.is_some()) {
+    for metric in all_metrics(draft).filter(|metric| metric.slo.is_some()) {
         all.entry(metric.name.as_str()).or_insert(metric);
     }
     all.into_values().cloned().collect()
@@ -20,10 +20,8 @@ fn all(draft: &Draft<'_>) -> Vec<Metric> {
 /// The name of an SLO that means different things in different analyses of the Rollout.
 pub(in super::super) fn clash<'a>(draft: &Draft<'a>) -> Option<&'a str> {
     let mut known: BTreeMap<&str, &Metric> = BTreeMap::new();
-    let slos = gate_metrics(draft).filter(|metric| metric.slo.is_some());
-    slos.into_iter()
-        .find(|metric| *known.entry(metric.name.as_str()).or_insert(metric) != *metric)
-        .map(|metric| metric.name.as_str())
+    let mut slos = all_metrics(draft).filter(|metric| metric.slo.is_some());
+    slos.find(|metric| *known.entry(metric.name.as_str()).or_insert(metric) != *metric).map(|metric| metric.name.as_str())
 }
 
 /// Does an SLO decide nothing, wherever it is used?
@@ -71,10 +69,7 @@ fn is_due(draft: &Draft<'_>) -> bool {
 pub(super) fn waits_for_outage(draft: &mut Draft<'_>, metrics: &[Metric]) -> bool {
     // A run that has ended tells no more when the outage is over.
     let Some(run) = find(draft, Which::Evidence).filter(|run| !run.is_complete()) else { return false };
-    let burns = |name: &str| {
-        let result = run.status.metric_results.iter().find(|result| result.name == name);
-        result.and_then(|result| result.slo.as_ref()).is_some_and(|slo| slo.shared_outage)
-    };
+    let burns = |name: &str| run.status.result(name).and_then(|result| result.slo.as_ref()).is_some_and(|slo| slo.shared_outage);
     let waits = |metric: &&Metric| {
         metric.slo.as_ref().is_some_and(|slo| slo.when_stable_burns_too == WhenStableBurnsToo::Pause) && burns(&metric.name)
     };

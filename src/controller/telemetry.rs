@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 use tracing_subscriber::EnvFilter;
 
 use super::flags::{ControllerArgs, LogFormat};
-use crate::api::rollout::{RolloutPhase, RolloutStatus};
+use crate::api::rollout::{RolloutPhase, RolloutStatus, Weights};
 
 /// Starts logging as the flags say.
 pub fn start_logs(args: &ControllerArgs) -> anyhow::Result<()> {
@@ -93,7 +93,7 @@ pub struct Metrics {
     registry: Registry,
     phase: Family<PhaseLabels, Gauge>,
     step: Family<RolloutLabels, Gauge>,
-    weight: Family<RolloutLabels, Gauge>,
+    weight: Family<RolloutLabels, Gauge<f64, AtomicU64>>,
     completed: Family<OutcomeLabel, Counter>,
     verdicts: Family<VerdictLabel, Counter>,
     write_backs: Family<ReasonLabel, Counter>,
@@ -182,8 +182,10 @@ impl Metrics {
             self.phase.get_or_create(&labels).set(i64::from(status.phase == Some(phase)));
         }
         self.step.get_or_create(labels).set(i64::from(status.current_step_index.unwrap_or(0)));
-        let weight = status.weights.as_ref().map_or(0, |weights| weights.canary);
-        self.weight.get_or_create(labels).set(i64::from(weight));
+        let percent = |weights: &Weights| {
+            f64::from(weights.canary) * 100.0 / f64::from(weights.canary.saturating_add(weights.stable).max(1))
+        };
+        self.weight.get_or_create(labels).set(status.weights.as_ref().map_or(0.0, percent));
     }
 
     /// A Rollout that is gone leaves no series behind.

@@ -36,8 +36,8 @@ pub struct Story<'a> {
     pub step: i32,
     /// Number of steps.
     pub steps: i32,
-    /// Percent of traffic that the canary had.
-    pub weight: i32,
+    /// Percent of traffic that the canary had, as text.
+    pub weight: &'a str,
     /// Seconds from the start of the attempt to the verdict, when known.
     pub seconds: Option<u64>,
     /// Name of the metric that failed.
@@ -367,7 +367,7 @@ mod tests {
             cause: FailureCause::AnalysisFailed,
             step: 2,
             steps: 6,
-            weight: 10,
+            weight: "10",
             seconds: Some(48),
             metric: Some("availability"),
             evidence: "31 errors in 412 requests on the canary (7.5 %), stable 0.1 %; evidence 2.1e5 against a threshold of 100",
@@ -407,8 +407,15 @@ mod tests {
     fn golden_of_pods_that_did_not_come() {
         let evidence =
             "0 of 1 canary pods are ready, and no other became so for 600 s: container web crashes: Error, exit code 1";
-        let story =
-            Story { cause: FailureCause::NotReady, weight: 0, seconds: None, metric: None, evidence, analysis: None, ..story() };
+        let story = Story {
+            cause: FailureCause::NotReady,
+            weight: "0",
+            seconds: None,
+            metric: None,
+            evidence,
+            analysis: None,
+            ..story()
+        };
         let text = compose(&story);
         let head = text.split("\n\nThis reverts").next().unwrap();
         assert_eq!(

@@ -19,7 +19,7 @@ pub enum Effect {
         route: RouteId,
         /// The canary's largest share before, in percent.
         from: i32,
-        /// The canary's weight after, in percent.
+        /// The canary's weight after.
         to: i32,
         /// Names of the rules for single requests after.
         rules: Vec<String>,

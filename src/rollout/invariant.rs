@@ -127,10 +127,11 @@ fn stable_hash(state: State<'_>) -> Option<&str> {
 
 /// How many pods a share of the traffic needs.
 fn pods_for(state: State<'_>, share: i64) -> i64 {
-    (share * i64::from(state.rollout.replicas) + 99) / 100
+    let whole = i64::from(state.rollout.whole);
+    (share * i64::from(state.rollout.replicas) + whole - 1) / whole
 }
 
-/// The weight of a step: that of the last `setWeight` up to it; 100 once all steps are passed.
+/// The weight of a step: that of the last `setWeight` up to it; everything once all steps are passed.
 fn weight_of_step(state: State<'_>, at: i32) -> i64 {
     let mut weight = 0;
     for (index, step) in (0_i32..).zip(&state.rollout.steps) {
@@ -141,14 +142,14 @@ fn weight_of_step(state: State<'_>, at: i32) -> i64 {
             weight = i64::from(*to);
         }
     }
-    if usize::try_from(at).is_ok_and(|at| at >= state.rollout.steps.len()) { 100 } else { weight }
+    if usize::try_from(at).is_ok_and(|at| at >= state.rollout.steps.len()) { i64::from(state.rollout.whole) } else { weight }
 }
 
 /// The weight that the recorded step permits.
 fn permitted(state: State<'_>) -> i64 {
     let status = &state.rollout.status;
     if status.promoting.is_some() {
-        return 100;
+        return i64::from(state.rollout.whole);
     }
     weight_of_step(state, status.current_step_index.unwrap_or(0))
 }
@@ -194,11 +195,10 @@ fn header_rules(before: State<'_>, after: State<'_>, found: &mut Findings) {
 
 /// Invariants 1, 2, 3 and 24: more traffic for the canary.
 fn weight_rose(before: State<'_>, after: State<'_>, found: &mut Findings) {
-    let (old, new) = (traffic::live(before), traffic::live(after));
-    if old != new && !new.sums_to_100 {
-        found.say(2, "weights of a rule do not sum to 100".to_owned());
+    if !traffic::written_sums_up(before, after) {
+        found.say(2, format!("weights of a rule do not sum to {}", after.rollout.whole));
     }
-    let weight = new.canary;
+    let weight = traffic::live(after).canary;
     let rose = traffic::a_rule_rose(before, after);
     if !rose {
         return;
@@ -214,6 +214,11 @@ fn weight_rose(before: State<'_>, after: State<'_>, found: &mut Findings) {
     let needed = pods_for(after, weight);
     if i64::from(ready(after, behind)) < needed {
         found.say(3, format!("weight rose to {weight} with {} of {needed} ready canary pods", ready(after, behind)));
+    }
+    let routed = after.cluster.canary_service.as_ref().map(|service| &service.ready_endpoints);
+    let (right, all) = routed.map_or((0, 0), |ready| (ready.get(behind).copied().unwrap_or(0), ready.values().sum::<i32>()));
+    if i64::from(right) < needed || right != all {
+        found.say(3, format!("weight rose to {weight} while {right} of {all} endpoints are pods of {behind}; it needs {needed}"));
     }
     if stable_hash(after) != Some(behind) && after.rollout.hash != behind {
         found.say(24, format!("weight rose to {weight} for revision {behind}, which the spec does not ask for"));

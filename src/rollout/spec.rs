@@ -12,11 +12,11 @@ mod wardrobe;
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::names::COMMIT;
 use crate::api::request::RolloutRequest;
-use crate::api::rollout::{Rollout, RolloutStatus, RouteId};
+use crate::api::rollout::{Canary, Rollout, RolloutStatus, RouteId, TrafficRouting};
 use crate::api::{Percent, Time};
 use crate::manifest::digest;
 use crate::rollout::replicas::Bounds;
@@ -60,6 +60,8 @@ pub struct ValidatedRollout {
     pub canary_service: String,
     /// A router splits the traffic; without one, the pods do.
     pub routed: bool,
+    /// What all the traffic weighs, 1..=1,000,000; weights are parts of it.
+    pub whole: i32,
     /// The routes.
     pub routes: Vec<RouteId>,
     /// Names of the rules that steps may add to the routes, in the order of precedence.
@@ -126,7 +128,7 @@ impl ValidatedRollout {
         format!("{}-{hash}", self.name)
     }
 
-    /// The weight in force at a step: that of the last `setWeight` up to it, 100 after the last step, and always 0
+    /// The weight in force at a step: that of the last `setWeight` up to it, all of it after the last step, and always 0
     /// for a Rollout without pods.
     #[must_use]
     pub fn weight_at(&self, index: usize) -> i32 {
@@ -134,7 +136,7 @@ impl ValidatedRollout {
             return 0;
         }
         if index >= self.steps.len() {
-            return 100;
+            return self.whole;
         }
         let earlier = self.steps.iter().take(index + 1).rev();
         earlier.into_iter().find_map(|step| if let Step::SetWeight(weight) = step { Some(*weight) } else { None }).unwrap_or(0)
@@ -155,9 +157,10 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
         let allowed = "must name at least one route, in httpRoutes or grpcRoutes";
         return refuse("spec.strategy.canary.trafficRouting.gatewayAPI", "no route", allowed);
     }
+    let whole = routing::whole(canary)?;
     let managed = routing::managed(canary)?;
-    let steps =
-        canary.steps.iter().enumerate().map(|(index, step)| step::parse(index, step, &managed)).collect::<Result<Vec<_>, _>>()?;
+    let steps = canary.steps.iter().enumerate().map(|(index, step)| step::parse(index, step, whole, &managed));
+    let steps = steps.collect::<Result<Vec<_>, _>>()?;
     let background = canary.analysis.as_ref().map(|background| {
         let field = "spec.strategy.canary.analysis";
         let analysis = Analysis::parse(field, &background.templates, &background.args, &background.dry_run)?;
@@ -185,13 +188,14 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
         stable_service: canary.stable_service.clone().unwrap_or_default(),
         canary_service: canary.canary_service.clone().unwrap_or_default(),
         routed: canary.traffic_routing.is_some(),
+        whole,
         routes,
         managed,
         bounds: sizes::bounds(spec)?,
         sizing: sizes::sizing(spec)?,
         wardrobe: wardrobe::read(spec)?,
         restart_at: spec.restart_at.clone(),
-        steps_digest: digest::template_digest(&serde_json::to_value(&canary.steps).unwrap_or_default()),
+        steps_digest: steps_digest(canary),
         steps,
         background,
         scale_down_delay: canary.scale_down_delay_seconds.map_or(DEFAULT_SCALE_DOWN_DELAY, |d| d.std()),
@@ -200,6 +204,15 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
         request: spec.request.clone(),
         status: rollout.status.clone().unwrap_or_default(),
     })
+}
+
+/// Identity of the steps. The same numbers are other weights where all the traffic weighs something else.
+fn steps_digest(canary: &Canary) -> String {
+    let mut steps = serde_json::to_value(&canary.steps).unwrap_or_default();
+    if canary.whole() != TrafficRouting::WHOLE {
+        steps = json!({"steps": steps, "maxTrafficWeight": canary.whole()});
+    }
+    digest::template_digest(&steps)
 }
 
 /// How sure something has to be: more than chance, and less than certain.

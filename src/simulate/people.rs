@@ -76,7 +76,7 @@ impl Cluster {
             return;
         }
         let canary = &self.rollout.spec.strategy.canary;
-        let rule = json!({"backendRefs": [{"name": canary.stable_service, "port": 80, "weight": 100},
+        let rule = json!({"backendRefs": [{"name": canary.stable_service, "port": 80, "weight": canary.whole()},
             {"name": canary.canary_service, "port": 80, "weight": 0}]});
         let mut all = vec![rule; rules];
         all.push(json!({"backendRefs": [{"name": "another", "port": 80}]}));
@@ -99,7 +99,9 @@ impl Cluster {
 
     /// Somebody writes weights into the routes by hand; into one rule of one only, where it is named.
     pub fn edit_weight(&mut self, canary: i32, only: Option<(&str, usize)>) {
-        let (uptime, ids) = (self.uptime, self.rollout.spec.strategy.canary.routes().collect::<Vec<_>>());
+        let strategy = &self.rollout.spec.strategy.canary;
+        let (uptime, ids, whole) = (self.uptime, strategy.routes().collect::<Vec<_>>(), strategy.whole());
+        let canary = canary.clamp(0, whole);
         for (name, route) in &mut self.routes {
             let Some(id) = ids.iter().find(|id| id.name == *name) else { continue };
             let before = route.object["spec"].clone();
@@ -107,7 +109,7 @@ impl Cluster {
             for (index, rule) in rules.into_iter().flatten().enumerate() {
                 let meant = only.is_none_or(|(route, rule)| route == name && rule == index);
                 if meant && rule["backendRefs"].as_array().is_some_and(|backends| backends.len() == 2) {
-                    rule["backendRefs"][0]["weight"] = json!(100 - canary);
+                    rule["backendRefs"][0]["weight"] = json!(whole - canary);
                     rule["backendRefs"][1]["weight"] = json!(canary);
                 }
             }
@@ -213,7 +215,10 @@ impl Cluster {
             self.next_version();
         }
         let at = Time(at);
-        let meant = |run: &&mut Run| run.status.completed_at.is_none() && (step.is_none() || run.subject.step == step);
+        // A run of evidence has no end but a verdict Failed: it is steps that do not wait for it for ever.
+        let never = |run: &Run| run.subject.evidence && phase == RunPhase::Inconclusive;
+        let meant =
+            |run: &&mut Run| run.status.completed_at.is_none() && (step.is_none() || run.subject.step == step) && !never(run);
         for run in self.runs.iter_mut().filter(meant) {
             run.status.phase = phase;
             run.status.message = Some(message.to_owned());

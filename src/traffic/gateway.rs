@@ -41,18 +41,18 @@ pub struct RuleSplit {
 }
 
 impl RuleSplit {
-    /// Share of the canary among the two, in percent, rounded up: for judging how much is at risk.
+    /// Share of the canary among the two, as a part of `whole`, rounded up: for judging how much is at risk.
     #[must_use]
-    pub fn canary_percent(&self) -> i32 {
+    pub fn canary_share(&self, whole: i32) -> i32 {
         let sum = self.canary.max(0) + self.stable.max(0);
         if sum == 0 {
             return 0;
         }
-        i32::try_from((self.canary.max(0) * 100 + sum - 1) / sum).unwrap_or(100)
+        i32::try_from((self.canary.max(0) * i64::from(whole) + sum - 1) / sum).unwrap_or(whole)
     }
 
-    fn is_exactly(&self, weight: i32) -> bool {
-        self.canary == i64::from(weight) && self.stable == i64::from(100 - weight)
+    fn is_exactly(&self, weight: i32, whole: i32) -> bool {
+        self.canary == i64::from(weight) && self.stable == i64::from(whole - weight)
     }
 }
 
@@ -119,16 +119,16 @@ pub fn ports(route: &Value, services: Services<'_>) -> Option<(Option<i64>, Opti
     Some((port(split.canary_index), port(split.stable_index)))
 }
 
-/// The largest share of the canary in any rule of the route, in percent.
+/// The largest share of the canary in any rule of the route, as a part of `whole`.
 #[must_use]
-pub fn canary_weight(splits: &[RuleSplit]) -> i32 {
-    splits.iter().map(RuleSplit::canary_percent).max().unwrap_or(0)
+pub fn canary_weight(splits: &[RuleSplit], whole: i32) -> i32 {
+    splits.iter().map(|split| split.canary_share(whole)).max().unwrap_or(0)
 }
 
-/// Does every rule split exactly `weight` to `100 - weight`?
+/// Does every rule split exactly `weight` to `whole - weight`?
 #[must_use]
-pub fn is_at(splits: &[RuleSplit], weight: i32) -> bool {
-    splits.iter().all(|split| split.is_exactly(weight))
+pub fn is_at(splits: &[RuleSplit], weight: i32, whole: i32) -> bool {
+    splits.iter().all(|split| split.is_exactly(weight, whole))
 }
 
 /// Does the route carry the label that tells other tools to leave it alone exactly while the canary gets requests?
@@ -143,8 +143,10 @@ fn label_of(route: &Value) -> Option<&str> {
 /// What a route is to be like.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// Percent of the canary, 0..=100; the rest is stable's.
+    /// The canary's weight, 0..=`whole`; the rest is stable's.
     pub weight: i32,
+    /// What all the traffic weighs.
+    pub whole: i32,
     /// Rules for single requests, in the order of precedence.
     pub rules: &'a [HeaderRule],
     /// Names under which such rules may be there; whatever else has one of them goes.
@@ -162,7 +164,7 @@ impl Wanted<'_> {
 pub struct Change {
     /// What makes it so.
     pub patch: Patch,
-    /// The canary's largest share before, in percent.
+    /// The canary's largest share before, as a part of what all the traffic weighs.
     pub from: i32,
     /// More traffic may go to the canary than before: by weight, or by a rule.
     pub raises: bool,
@@ -178,12 +180,12 @@ pub struct Change {
 pub fn change(route: &Value, kind: RouteKind, services: Services<'_>, wanted: Wanted<'_>) -> Result<Option<Change>, RouteError> {
     let splits = splits(route, services)?;
     let standing = rules::standing(route, kind, &splits, wanted.managed, wanted.rules);
-    let weight = wanted.weight;
-    let moves_weights = !is_at(&splits, weight);
+    let Wanted { weight, whole, .. } = wanted;
+    let moves_weights = !is_at(&splits, weight, whole);
     if !moves_weights && label_fits(route, wanted) && standing.fits {
         return Ok(None);
     }
-    let from = canary_weight(&splits);
+    let from = canary_weight(&splits, whole);
     let raises = weight > from || standing.lacks;
     let mut operations = Vec::new();
     if let Some(uid) = route.pointer("/metadata/uid") {
@@ -193,9 +195,9 @@ pub fn change(route: &Value, kind: RouteKind, services: Services<'_>, wanted: Wa
     if let Some(generation) = route.pointer("/metadata/generation").filter(|_| raises) {
         operations.push(test("/metadata/generation", generation.clone()));
     }
-    for split in splits.iter().filter(|split| !split.is_exactly(weight)) {
+    for split in splits.iter().filter(|split| !split.is_exactly(weight, whole)) {
         for (index, name, wanted) in
-            [(split.canary_index, services.canary, weight), (split.stable_index, services.stable, 100 - weight)]
+            [(split.canary_index, services.canary, weight), (split.stable_index, services.stable, whole - weight)]
         {
             let base = format!("/spec/rules/{}/backendRefs/{index}", split.rule);
             operations.push(test(&format!("{base}/name"), json!(name)));

@@ -120,6 +120,27 @@ fn refused_rollouts() -> Vec<Refused> {
             "spec.strategy.canary.trafficRouting.gatewayAPI",
             "gatewayAPI names at least one route, in httpRoutes or grpcRoutes",
         ),
+        (
+            rollout(),
+            at("/steps/0"),
+            json!({"setWeight": 1001}),
+            "spec.strategy.canary",
+            "must not be more than trafficRouting.maxTrafficWeight",
+        ),
+        (
+            rollout(),
+            at("/steps/6/setCanaryScale/weight"),
+            json!(1001),
+            "spec.strategy.canary",
+            "must not be more than trafficRouting.maxTrafficWeight",
+        ),
+        (
+            rollout(),
+            at("/trafficRouting/maxTrafficWeight"),
+            json!(100),
+            "spec.strategy.canary",
+            "must not be more than trafficRouting.maxTrafficWeight, which is 100 where",
+        ),
         (rollout(), at("/steps/0"), json!({"setWeight": 10, "pause": {}}), "spec.strategy.canary.steps[0]", one_key),
         (
             rollout(),

@@ -21,9 +21,9 @@ pub fn rollout() -> Value {
             "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"fieldOfALaterVersion": true}},
             "strategy": {"canary": {
                 "stableService": "web-stable", "canaryService": "web-canary",
-                "trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}], "grpcRoutes": [{"name": "api"}]}, "managedRoutes": [{"name": "beta"}]},
+                "trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}], "grpcRoutes": [{"name": "api"}]}, "managedRoutes": [{"name": "beta"}], "maxTrafficWeight": 1000},
                 "steps": [{"setWeight": 10}, {"pause": {"duration": "1h30m"}}, {"pause": {}}, {"pause": {"duration": 90}}, {"analysis": of_step},
-                    {"setCanaryScale": {"replicas": 1}}, {"setCanaryScale": {"weight": 25}}, {"setCanaryScale": {"matchTrafficWeight": true}},
+                    {"setCanaryScale": {"replicas": 1}}, {"setCanaryScale": {"weight": 250}}, {"setCanaryScale": {"matchTrafficWeight": true}},
                     {"setHeaderRoute": {"name": "beta", "match": [{"headerName": "x-a", "headerValue": {"exact": "1"}}, {"headerName": "x-b", "headerValue": {"prefix": "1"}}, {"headerName": "x-c", "headerValue": {"regex": "1|2"}}]}}, {"setHeaderRoute": {"name": "beta"}}],
                 "analysis": background, "onFailure": "Pause", "scaleDownDelaySeconds": 30, "abortScaleDownDelaySeconds": "0",
                 "scaleDownDelayRevisionLimit": 1, "dynamicStableScale": true, "minPodsPerReplicaSet": 2, "maxUnavailable": "10%",

@@ -24,6 +24,7 @@ use crate::api::{Duration, Percent, PodCount};
 #[x_kube(validation = Rule::new("has(self.trafficRouting) || !has(self.scaleDownDelayRevisionLimit)").message("scaleDownDelayRevisionLimit needs trafficRouting: without it old pods go at once"))]
 #[x_kube(validation = Rule::new("has(self.trafficRouting) || !has(self.steps) || self.steps.all(step, !has(step.setCanaryScale))").message("setCanaryScale needs trafficRouting: without it pods are the traffic, and setWeight sets them"))]
 #[x_kube(validation = Rule::new("!has(self.steps) || self.steps.all(step, !has(step.setHeaderRoute) || (has(self.trafficRouting) && has(self.trafficRouting.managedRoutes) && self.trafficRouting.managedRoutes.exists(route, route.name == step.setHeaderRoute.name)))").message("setHeaderRoute.name must be one of trafficRouting.managedRoutes"))]
+#[x_kube(validation = Rule::new("!has(self.steps) || self.steps.all(step, (!has(step.setWeight) || step.setWeight <= (has(self.trafficRouting) && has(self.trafficRouting.maxTrafficWeight) ? self.trafficRouting.maxTrafficWeight : 100)) && (!has(step.setCanaryScale) || !has(step.setCanaryScale.weight) || step.setCanaryScale.weight <= (has(self.trafficRouting) && has(self.trafficRouting.maxTrafficWeight) ? self.trafficRouting.maxTrafficWeight : 100)))").message("setWeight and setCanaryScale.weight must not be more than trafficRouting.maxTrafficWeight, which is 100 where it is not given"))]
 pub struct Canary {
     /// Service whose pods are the stable revision's. Without `trafficRouting` it may be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,6 +91,12 @@ impl Canary {
         })
     }
 
+    /// What all the traffic weighs.
+    #[must_use]
+    pub fn whole(&self) -> i32 {
+        self.traffic_routing.as_ref().map_or(TrafficRouting::WHOLE, TrafficRouting::whole)
+    }
+
     /// Names of the rules that `setHeaderRoute` may add, in the order of precedence.
     pub fn managed_routes(&self) -> impl Iterator<Item = &str> {
         self.traffic_routing.iter().flat_map(|routing| &routing.managed_routes).map(|route| route.name.as_str())
@@ -127,9 +134,9 @@ pub struct DryRun {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.setWeight), has(self.setCanaryScale), has(self.pause), has(self.analysis), has(self.setHeaderRoute)].filter(x, x).size() == 1").message("a step has exactly one of setWeight, setCanaryScale, pause, analysis, setHeaderRoute"))]
 pub struct Step {
-    /// Percent of traffic for the canary, 0..100.
+    /// Traffic for the canary, 0..`maxTrafficWeight`: percent, where that is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 100))]
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub set_weight: Option<i32>,
     /// Set the canary's pods apart from its weight, for this and the later steps. Pods that the weight needs are there in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -194,9 +201,9 @@ pub struct SetCanaryScale {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10_000))]
     pub replicas: Option<i32>,
-    /// Percent of `spec.replicas`, rounded up; 0..100.
+    /// As many as `setWeight` of this weight would need, 0..`maxTrafficWeight`: percent of `spec.replicas`, rounded up, where that is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 100))]
+    #[schemars(range(min = 0, max = 1_000_000))]
     pub weight: Option<i32>,
     /// What the weight needs again, as before any `setCanaryScale`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -15,6 +15,29 @@ pub struct TrafficRouting {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub managed_routes: Vec<ManagedRoute>,
+    /// What all the traffic weighs: `setWeight`, and `weight` of `setCanaryScale`, are parts of it. With 1000, `setWeight: 5` is half a percent. 1..1000000; default 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_traffic_weight: Option<i32>,
+}
+
+impl TrafficRouting {
+    /// What all the traffic weighs where a spec says nothing of it.
+    pub const WHOLE: i32 = 100;
+
+    /// What all the traffic weighs.
+    #[must_use]
+    pub fn whole(&self) -> i32 {
+        self.max_traffic_weight.unwrap_or(Self::WHOLE)
+    }
+}
+
+/// A part of the traffic in percent, for people: `10`, `0.5`; a thousandth of a percent is the least that is told apart.
+#[must_use]
+pub fn percent(part: i32, whole: i32) -> String {
+    let thousandths = (i64::from(part) * 200_000 + i64::from(whole)) / (2 * i64::from(whole.max(1)));
+    let text = format!("{}.{:03}", thousandths / 1000, thousandths % 1000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// A rule that steps add to the routes.

@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::routing::{TrafficRouting, percent};
 use crate::api::Time;
 use crate::api::analysis::MeasuredPhase;
 use crate::api::request::RequestAnswer;
@@ -166,19 +167,36 @@ pub enum WaitingReason {
     Prometheus,
 }
 
-/// The traffic split in percent.
+/// The traffic split. Both sum to `maxTrafficWeight`: percent, where that is not given.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Weights {
-    /// Percent of traffic on the canary Service.
+    /// Traffic on the canary Service.
     pub canary: i32,
-    /// Percent of traffic on the stable Service.
+    /// Traffic on the stable Service.
     pub stable: i32,
     /// The gateway confirmed this split.
     pub verified: bool,
     /// When it first did, for the present split and canary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Time>,
+}
+
+impl Weights {
+    /// The canary's part and stable's in percent, for people.
+    #[must_use]
+    pub fn percent(&self) -> (String, String) {
+        let of = |part| percent(part, self.canary.saturating_add(self.stable));
+        (of(self.canary), of(self.stable))
+    }
+}
+
+impl Failure {
+    /// The traffic it had in percent, for people.
+    #[must_use]
+    pub fn percent(&self) -> String {
+        percent(self.weight, self.max_traffic_weight.unwrap_or(TrafficRouting::WHOLE))
+    }
 }
 
 /// One revision of the pod template.
@@ -314,8 +332,11 @@ pub struct Failure {
     pub step: i32,
     /// Number of steps.
     pub steps: i32,
-    /// Percent of traffic it had.
+    /// Traffic it had: percent, where `maxTrafficWeight` is not given.
     pub weight: i32,
+    /// `maxTrafficWeight` at that time, where it was not 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_traffic_weight: Option<i32>,
     /// When this attempt began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,

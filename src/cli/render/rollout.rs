@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use super::{Facts, NAME, created, row, sentence, since, with_reason};
 use crate::api::Rollout;
 use crate::api::condition;
-use crate::api::rollout::{Failure, FailureCause, Hold, Revision, RolloutPhase, RolloutStatus, Step, TemplateRef};
+use crate::api::rollout::{Failure, FailureCause, Hold, Revision, RolloutPhase, RolloutStatus, Step, TemplateRef, percent};
 use crate::cli::text;
 
 /// Conditions that say something which the phase and its message do not: (type, status worth showing).
@@ -27,7 +27,7 @@ pub fn rollout_table(rollouts: &[Rollout], with_namespace: bool, now: Timestamp)
             rollout.name_any(),
             phase_word(rollout),
             step_of(&status).unwrap_or_else(|| "-".to_owned()),
-            status.weights.as_ref().map_or_else(|| "-".to_owned(), |w| w.canary.to_string()),
+            status.weights.as_ref().map_or_else(|| "-".to_owned(), |w| w.percent().0),
             hash(&status.stable),
             hash(&status.canary),
             status.waiting_on.as_ref().map_or_else(|| "-".to_owned(), |w| format!("{:?}", w.reason)),
@@ -45,7 +45,7 @@ pub fn rollout_line(rollout: &Rollout) -> String {
     let status = rollout.status.clone().unwrap_or_default();
     let mut line = format!("{}: {}", text::clean(&rollout.name_any(), NAME), headline(rollout, &status));
     if status.canary.is_some() {
-        let weight = status.weights.as_ref().map(|w| format!("canary at {} %", w.canary));
+        let weight = status.weights.as_ref().map(|w| format!("canary at {} %", w.percent().0));
         let place: Vec<String> = step_of(&status).map(|step| format!("step {step}")).into_iter().chain(weight).collect();
         if !place.is_empty() {
             let _ = write!(line, " ({})", place.join(", "));
@@ -125,7 +125,8 @@ fn facts(rollout: &Rollout, status: &RolloutStatus, now: Timestamp) -> Facts {
             (false, true) => "as ready pods, and none on their way",
             (false, false) => "as ready pods, with others on their way",
         };
-        facts.add("Weights", format!("canary {} %, stable {} % ({confirmed})", weights.canary, weights.stable));
+        let (canary, stable) = weights.percent();
+        facts.add("Weights", format!("canary {canary} %, stable {stable} % ({confirmed})"));
     }
     if let Some(stable) = &status.stable {
         facts.add("Stable", revision(stable));
@@ -174,7 +175,7 @@ fn failure_facts(failure: &Failure, now: Timestamp) -> Facts {
     }
     let step = failure.step.saturating_add(1).min(failure.steps.max(1));
     let step = if failure.steps > 0 { format!(", step {step}/{}", failure.steps) } else { String::new() };
-    facts.add("Where", format!("revision {}{step}, canary at {} %", failure.revision, failure.weight));
+    facts.add("Where", format!("revision {}{step}, canary at {} %", failure.revision, failure.percent()));
     if let Some(commit) = &failure.commit {
         facts.add("Commit", text::short_commit(commit));
     }
@@ -192,7 +193,7 @@ fn hold_line(hold: &Hold, status: &RolloutStatus, now: Timestamp) -> String {
 
 /// Where each step stands.
 fn steps(rollout: &Rollout, status: &RolloutStatus) -> String {
-    let all = &rollout.spec.strategy.canary.steps;
+    let (all, whole) = (&rollout.spec.strategy.canary.steps, rollout.spec.strategy.canary.whole());
     let current = status.current_step_index.and_then(|index| usize::try_from(index).ok());
     let stopped = status.abort;
     // The failure of an earlier revision says nothing about the steps of this one.
@@ -214,12 +215,12 @@ fn steps(rollout: &Rollout, status: &RolloutStatus) -> String {
                 _ => " ",
             }
         };
-        let _ = writeln!(out, "  {mark} {:>width$}  {}", index + 1, step_words(step));
+        let _ = writeln!(out, "  {mark} {:>width$}  {}", index + 1, step_words(step, whole));
     }
     out
 }
 
-fn step_words(step: &Step) -> String {
+fn step_words(step: &Step, whole: i32) -> String {
     let names = |templates: &[TemplateRef]| {
         let names: Vec<String> = templates.iter().map(|template| text::clean(&template.template_name, NAME)).collect();
         names.join(", ")
@@ -227,7 +228,7 @@ fn step_words(step: &Step) -> String {
     if let Some(scale) = &step.set_canary_scale {
         return match (scale.replicas, scale.weight) {
             (Some(pods), _) => format!("set canary scale {pods} pods"),
-            (_, Some(percent)) => format!("set canary scale {percent} % of the replicas"),
+            (_, Some(weight)) => format!("set canary scale {} % of the replicas", percent(weight, whole)),
             _ => "set canary scale to match the weight".to_owned(),
         };
     }
@@ -240,7 +241,7 @@ fn step_words(step: &Step) -> String {
         };
     }
     match (step.set_weight, &step.pause, &step.analysis) {
-        (Some(weight), _, _) => format!("set weight {weight} %"),
+        (Some(weight), _, _) => format!("set weight {} %", percent(weight, whole)),
         (_, Some(pause), _) => {
             pause.duration.map_or_else(|| "pause until somebody promotes".to_owned(), |duration| format!("pause for {duration}"))
         }

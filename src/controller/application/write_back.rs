@@ -476,7 +476,7 @@ fn make(job: &Job, objects: &crate::git::client::GitObjects, head: CommitId, rev
         // Past the last step at the implied last gate.
         step: failure.step + 1,
         steps: failure.steps,
-        weight: failure.weight,
+        weight: &failure.percent(),
         seconds,
         metric: failure.metric.as_deref(),
         evidence: &failure.evidence,

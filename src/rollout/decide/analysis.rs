@@ -256,7 +256,7 @@ fn evidence(draft: &mut Draft<'_>, run: &Run, metrics: &[Metric], weight: i32) -
     if lacking.is_empty() {
         return true;
     }
-    let detail = format!("no usable measurement yet at a weight of {weight} %: {}", lacking.join(", "));
+    let detail = format!("no usable measurement yet at a weight of {} %: {}", draft.spec.percent(weight), lacking.join(", "));
     draft.waiting.get_or_insert((WaitingReason::Evidence, detail));
     false
 }

@@ -29,7 +29,7 @@ use super::spec::ValidatedRollout;
 use crate::api::Time;
 use crate::api::rollout::{
     Failure, FailureCause, Hold, KEPT_HOLDS, KEPT_REVISIONS, PauseCondition, PauseReason, Revision, RolloutPhase, RolloutStatus,
-    WaitingReason,
+    TrafficRouting, WaitingReason,
 };
 
 /// What to record, what to do, and when to look again at the latest.
@@ -317,6 +317,7 @@ impl<'a> Draft<'a> {
             steps: self.status.step_count.unwrap_or(0),
             // The recorded one is more than what is seen when an earlier pass took the traffic away and died.
             weight: self.weight.max(self.spec.status.weights.as_ref().map(|w| w.canary)).unwrap_or(0),
+            max_traffic_weight: Some(self.spec.whole).filter(|whole| *whole != TrafficRouting::WHOLE),
             started_at: found.started_at,
             at,
         });

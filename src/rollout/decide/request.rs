@@ -70,8 +70,8 @@ fn pause(draft: &mut Draft<'_>) -> Result<String, String> {
         Situation::Canary => {
             draft.pause_since(PauseReason::PausedByUser);
             let weight =
-                draft.weight.map_or_else(String::new, |weight| format!(", and {weight} % of the traffic stay on the canary"));
-            Ok(format!("nothing goes on until resume{weight}"))
+                draft.weight.map(|weight| format!(", and {} % of the traffic stay on the canary", draft.spec.percent(weight)));
+            Ok(format!("nothing goes on until resume{}", weight.unwrap_or_default()))
         }
         Situation::First => Err("the first deployment has no steps to pause".to_owned()),
         Situation::AtStable => Err("nothing is under way; spec.paused keeps the next revision from starting".to_owned()),

@@ -58,7 +58,7 @@ pub(super) fn stable_pods(draft: &Draft<'_>) -> i32 {
     let ours = draft.seen.canary_service.as_ref().is_some_and(|service| service.hash.as_deref() == Some(&spec.hash));
     let step = if ours { spec.weight_at(draft.step_index()) } else { 0 };
     let routed = draft.status.weights.as_ref().map_or(0, |weights| weights.canary);
-    spec.pods_for(100 - step.min(routed)).max(spec.sizing.min_pods).min(spec.replicas)
+    spec.pods_for(spec.whole - step.min(routed)).max(spec.sizing.min_pods).min(spec.replicas)
 }
 
 /// Stable gives pods up only where every gateway confirmed that the traffic went. What `replicas` itself asks for is

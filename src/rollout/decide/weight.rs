@@ -42,20 +42,20 @@ pub(super) fn observe(draft: &mut Draft<'_>) {
             draft.status.weights = None;
             return;
         };
-        largest = largest.max(gateway::canary_weight(&splits));
+        largest = largest.max(gateway::canary_weight(&splits, draft.spec.whole));
         if let Err(why) = gateway::verified(route, &draft.seen.gateways) {
             unverified.get_or_insert(format!("{id}: {why}"));
         }
     }
     for route in draft.seen.routes.iter().filter_map(|(_, route)| route.as_ref()) {
-        exact &= gateway::splits(route, names).is_ok_and(|splits| gateway::is_at(&splits, largest));
+        exact &= gateway::splits(route, names).is_ok_and(|splits| gateway::is_at(&splits, largest, draft.spec.whole));
     }
     draft.weight = Some(largest);
     draft.unverified.clone_from(&unverified);
     let verified = exact && unverified.is_none();
     let before = draft.status.weights.as_ref().filter(|w| w.canary == largest && w.verified && verified);
     let verified_at = if verified { before.and_then(|w| w.verified_at.clone()).or_else(|| Some(draft.now())) } else { None };
-    draft.status.weights = Some(Weights { canary: largest, stable: 100 - largest, verified, verified_at });
+    draft.status.weights = Some(Weights { canary: largest, stable: draft.spec.whole - largest, verified, verified_at });
 }
 
 /// Says which route is missing or does not fit; false when all routes can be used.
@@ -107,13 +107,13 @@ struct Part<'a> {
 
 impl Part<'_> {
     fn change(self, weight: i32, rules: &[HeaderRule]) -> Result<Option<Change>, gateway::RouteError> {
-        let wanted = Wanted { weight, rules, managed: &self.spec.managed };
+        let wanted = Wanted { weight, whole: self.spec.whole, rules, managed: &self.spec.managed };
         gateway::change(self.route, self.id.kind, services(self.spec), wanted)
     }
 
     /// Those of the rules that it has.
     fn present(self, rules: &[HeaderRule]) -> Vec<HeaderRule> {
-        let wanted = Wanted { weight: 0, rules, managed: &self.spec.managed };
+        let wanted = Wanted { weight: 0, whole: self.spec.whole, rules, managed: &self.spec.managed };
         gateway::present(self.route, self.id.kind, services(self.spec), wanted).unwrap_or_default()
     }
 }
@@ -188,7 +188,8 @@ fn confirmed(draft: &mut Draft<'_>, weight: i32, rules: Rules) -> bool {
     if all_at(draft, weight, rules) && draft.unverified.is_none() {
         return true;
     }
-    let detail = draft.unverified.clone().unwrap_or_else(|| format!("weight {weight} % was written just now"));
+    let detail =
+        draft.unverified.clone().unwrap_or_else(|| format!("weight {} % was written just now", draft.spec.percent(weight)));
     draft.wait(WaitingReason::WeightVerified, detail);
     false
 }
@@ -239,7 +240,7 @@ fn reach(draft: &mut Draft<'_>, wanted: i32, rules: Rules) -> bool {
     }
     let needed = draft.spec.pods_for(wanted).max(i32::from(adds));
     let available = draft.seen.replica_set(&hash).map_or(0, |set| set.available.min(set.ready));
-    let for_what = if adds { "the header routes".to_owned() } else { format!("a weight of {wanted} %") };
+    let for_what = if adds { "the header routes".to_owned() } else { format!("a weight of {} %", draft.spec.percent(wanted)) };
     if available < needed {
         draft.wait_for_pods(needed, format!("{available} of {needed} canary pods are available for {for_what}"));
         return false;
@@ -256,7 +257,7 @@ fn reach(draft: &mut Draft<'_>, wanted: i32, rules: Rules) -> bool {
         analysis::slo::begin(draft);
     }
     set(draft, wanted, rules);
-    let what = if adds { "the header routes were".to_owned() } else { format!("weight {wanted} % was") };
+    let what = if adds { "the header routes were".to_owned() } else { format!("weight {} % was", draft.spec.percent(wanted)) };
     draft.wait(WaitingReason::WeightVerified, format!("{what} written just now"));
     false
 }
@@ -265,11 +266,11 @@ fn reach(draft: &mut Draft<'_>, wanted: i32, rules: Rules) -> bool {
 fn come_down(draft: &mut Draft<'_>, current: i32, wanted: i32) -> bool {
     let ready = draft.stable_hash().map_or(0, |stable| draft.seen.ready(&stable));
     let canary_ready = draft.seen.ready(&draft.spec.hash);
-    let target = wanted.max(current.min(100 - carried_percent(ready, draft.spec.replicas)));
+    let target = wanted.max(current.min(uncarried(draft.spec, ready)));
     if target > wanted && canary_ready > 0 {
         lower_only(draft, target, Rules::Kept);
-        let replicas = draft.spec.replicas;
-        let detail = format!("{ready} of {replicas} stable pods are ready; the canary keeps {target} % until stable can take it");
+        let (replicas, kept) = (draft.spec.replicas, draft.spec.percent(target));
+        let detail = format!("{ready} of {replicas} stable pods are ready; the canary keeps {kept} % until stable can take it");
         draft.wait(WaitingReason::StableReady, detail);
         return false;
     }
@@ -319,8 +320,8 @@ pub(super) fn withdraw(draft: &mut Draft<'_>, stable: &str) -> bool {
     let behind = draft.seen.canary_service.as_ref().and_then(|service| service.hash.clone()).unwrap_or_default();
     let canary_ready = draft.seen.ready(&behind);
     let target = {
-        let current = draft.weight.unwrap_or(100);
-        let uncarried = 100 - carried_percent(draft.seen.ready(stable), draft.spec.replicas);
+        let current = draft.weight.unwrap_or(draft.spec.whole);
+        let uncarried = uncarried(draft.spec, draft.seen.ready(stable));
         if canary_ready == 0 || behind == stable { 0 } else { current.min(uncarried) }
     };
     if route_missing(draft) {
@@ -331,10 +332,8 @@ pub(super) fn withdraw(draft: &mut Draft<'_>, stable: &str) -> bool {
         // Of several routes one may be lower already; on the way back none goes up.
         lower_only(draft, target, Rules::Gone);
         let ready = draft.seen.ready(stable);
-        let detail = format!(
-            "{ready} of {} stable pods are ready; the canary keeps {target} % until stable can take it",
-            draft.spec.replicas
-        );
+        let (replicas, kept) = (draft.spec.replicas, draft.spec.percent(target));
+        let detail = format!("{ready} of {replicas} stable pods are ready; the canary keeps {kept} % until stable can take it");
         draft.wait(WaitingReason::StableReady, detail);
         return false;
     }
@@ -353,12 +352,13 @@ pub(super) fn withdraw(draft: &mut Draft<'_>, stable: &str) -> bool {
     false
 }
 
-/// How much of the traffic the ready pods of stable can carry, in percent, rounded down.
-fn carried_percent(ready: i32, replicas: i32) -> i32 {
-    if replicas <= 0 {
-        return 100;
+/// The weight that so many ready pods of stable cannot carry, rounded up.
+fn uncarried(spec: &ValidatedRollout, ready: i32) -> i32 {
+    if spec.replicas <= 0 {
+        return 0;
     }
-    i32::try_from((i64::from(ready.max(0)) * 100 / i64::from(replicas)).min(100)).unwrap_or(0)
+    let carried = i64::from(ready.max(0)) * i64::from(spec.whole) / i64::from(spec.replicas);
+    spec.whole - i32::try_from(carried).unwrap_or(spec.whole).min(spec.whole)
 }
 
 /// Sends everything to the stable Service; true once confirmed. For deployments in which both Services hold the same pods.

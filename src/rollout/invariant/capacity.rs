@@ -73,9 +73,9 @@ fn selector_moved(before: State<'_>, after: State<'_>, stable: bool, found: &mut
     let needed = if after.rollout.routed { needed } else { i64::from(stable && after.rollout.replicas > 0) };
     let which = if stable { "stable" } else { "canary" };
     if there < needed {
-        found.say(3, format!("the {which} Service moved to {hash} with {there} of {needed} ready pods for its {share} %"));
+        found.say(3, format!("the {which} Service moved to {hash} with {there} of {needed} ready pods for its weight {share}"));
     }
     if needed > 0 && wanted(after, hash) == 0 {
-        found.say(5, format!("the {which} Service moved to {hash}, which has no pods, with {share} % of the traffic"));
+        found.say(5, format!("the {which} Service moved to {hash}, which has no pods, with weight {share}"));
     }
 }

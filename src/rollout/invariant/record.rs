@@ -24,12 +24,13 @@ pub(super) fn check(before: State<'_>, after: State<'_>, found: &mut Findings) {
     if same_attempt && new.canary.is_some() {
         steps(before, after, found);
     }
-    let verified = new.weights.as_ref().filter(|weights| weights.verified);
+    // Without a router the weights are those of pods, whatever a route from before still says.
+    let verified = new.weights.as_ref().filter(|weights| weights.verified && after.rollout.routed);
     if let Some(weights) = verified
         && traffic::possible(after).canary > i64::from(weights.canary)
     {
         let flows = traffic::possible(after).canary;
-        found.say(14, format!("recorded as confirmed at {} % while {flows} % may flow", weights.canary));
+        found.say(14, format!("recorded as confirmed at {} while {flows} may flow", weights.canary));
     }
 }
 
@@ -60,7 +61,7 @@ fn aborted(before: State<'_>, after: State<'_>, found: &mut Findings) {
     let (old, new) = (&before.rollout.status, &after.rollout.status);
     let Some(stable) = new.stable.as_ref().filter(|_| new.abort && !old.abort) else { return };
     let weight = traffic::live(after).canary;
-    let stable_needs = pods_for(after, 100 - weight + 1);
+    let stable_needs = pods_for(after, i64::from(after.rollout.whole) - weight + 1);
     if weight > 0 && i64::from(ready(after, &stable.hash)) >= stable_needs {
         found.say(3, format!("an abort was recorded at weight {weight}, and stable can carry more"));
     }

@@ -7,12 +7,10 @@ use super::State;
 /// The canary's traffic in some versions of the routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Traffic {
-    /// Largest percentage of the canary in any rule.
+    /// Largest share of the canary in any rule, as a part of what all the traffic weighs.
     pub canary: i64,
-    /// Largest percentage of stable in any rule.
+    /// Largest share of stable in any rule, likewise.
     pub stable: i64,
-    /// The weights of each rule that names both Services sum to 100.
-    pub sums_to_100: bool,
     /// A rule that steps may add sends single requests to the canary.
     pub by_header: bool,
 }
@@ -54,20 +52,29 @@ fn rules(state: State<'_>, route: &Value) -> Vec<Option<(i64, i64)>> {
     rules.map(weights).collect()
 }
 
-fn percent(part: i64, sum: i64) -> i64 {
-    if sum <= 0 { 0 } else { part * 100 / sum }
+fn share(state: State<'_>, part: i64, sum: i64) -> i64 {
+    if sum <= 0 { 0 } else { part * i64::from(state.rollout.whole) / sum }
 }
 
 fn over<'a>(state: State<'_>, routes: impl Iterator<Item = &'a Value>) -> Traffic {
-    let mut traffic = Traffic { canary: 0, stable: 0, sums_to_100: true, by_header: false };
+    let mut traffic = Traffic { canary: 0, stable: 0, by_header: false };
     let routes: Vec<&Value> = routes.collect();
     traffic.by_header = routes.iter().any(|route| !named_rules(state, route).is_empty());
     for (canary, stable) in routes.into_iter().flat_map(|route| rules(state, route)).flatten() {
-        traffic.sums_to_100 &= canary + stable == 100 && (0..=100).contains(&canary);
-        traffic.canary = traffic.canary.max(percent(canary, canary + stable));
-        traffic.stable = traffic.stable.max(percent(stable, canary + stable));
+        traffic.canary = traffic.canary.max(share(state, canary, canary + stable));
+        traffic.stable = traffic.stable.max(share(state, stable, canary + stable));
     }
     traffic
+}
+
+/// Do the weights of each rule that names both Services sum to what all the traffic weighs, in every route that was written?
+/// Another one may still be in the unit of before.
+pub(super) fn written_sums_up(before: State<'_>, after: State<'_>) -> bool {
+    let whole = i64::from(after.rollout.whole);
+    let known = |route: &Value| before.cluster.routes.iter().any(|(_, old)| old.as_ref() == Some(route));
+    let written = after.cluster.routes.iter().filter_map(|(_, route)| route.as_ref()).filter(|route| !known(route));
+    let mut rules = written.flat_map(|route| rules(after, route)).flatten();
+    rules.all(|(canary, stable)| canary + stable == whole && (0..=whole).contains(&canary))
 }
 
 /// What the routes say now.
@@ -83,7 +90,8 @@ pub(super) fn possible(state: State<'_>) -> Traffic {
 
 /// Has the canary more in any rule of any route than it had there before?
 pub(super) fn a_rule_rose(before: State<'_>, after: State<'_>) -> bool {
-    let share = |weights: &Option<(i64, i64)>| weights.map_or(0, |(canary, stable)| percent(canary, canary + stable));
+    // In the same unit, also where what all the traffic weighs was changed in between.
+    let share = |weights: &Option<(i64, i64)>| weights.map_or(0, |(canary, stable)| share(after, canary, canary + stable));
     let names = after.cluster.routes.iter();
     names.filter_map(|(name, route)| Some((name, route.as_ref()?))).any(|(name, route)| {
         let old = before.cluster.routes.iter().find(|(known, _)| known == name).and_then(|(_, route)| route.as_ref());

@@ -2,8 +2,18 @@
 
 use super::names::is_object_name;
 use super::{SpecError, Step, ValidatedRollout, refuse};
-use crate::api::rollout::{Canary, HeaderMatch, SetHeaderRoute, is_managed_rule};
+use crate::api::rollout::{Canary, HeaderMatch, SetHeaderRoute, is_managed_rule, percent};
 use crate::traffic::gateway::HeaderRule;
+
+/// Reads `maxTrafficWeight`. The most is what Gateway API allows for one backend.
+pub(super) fn whole(canary: &Canary) -> Result<i32, SpecError> {
+    let whole = canary.whole();
+    if !(1..=1_000_000).contains(&whole) {
+        let field = "spec.strategy.canary.trafficRouting.maxTrafficWeight";
+        return refuse(field, whole.to_string(), "must be between 1 and 1000000");
+    }
+    Ok(whole)
+}
 
 /// Reads `managedRoutes`. No name may be taken for the copy of another one's rule.
 pub(super) fn managed(canary: &Canary) -> Result<Vec<String>, SpecError> {
@@ -52,6 +62,12 @@ pub(super) fn header_route(field: &str, step: &SetHeaderRoute, managed: &[String
 }
 
 impl ValidatedRollout {
+    /// A weight in percent, for people.
+    #[must_use]
+    pub fn percent(&self, weight: i32) -> String {
+        percent(weight, self.whole)
+    }
+
     /// The rules in force at a step, in the order of precedence: of each name, what the last `setHeaderRoute` up to it asks
     /// for. None after the last step, and none for a Rollout without pods.
     #[must_use]

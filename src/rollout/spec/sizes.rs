@@ -87,12 +87,13 @@ pub(super) fn sizing(spec: &RolloutSpec) -> Result<Sizing, SpecError> {
 }
 
 impl ValidatedRollout {
-    /// How many pods a share of the traffic needs: its share of the replicas, rounded up; where that is any, at least
+    /// How many pods a weight needs: its share of the replicas, rounded up; where that is any, at least
     /// `minPodsPerReplicaSet`, and never more than `replicas`.
     #[must_use]
-    pub fn pods_for(&self, percent: i32) -> i32 {
-        let exact = i64::from(percent.clamp(0, 100)) * i64::from(self.replicas);
-        let share = i32::try_from((exact + 99) / 100).unwrap_or(self.replicas);
+    pub fn pods_for(&self, weight: i32) -> i32 {
+        let whole = i64::from(self.whole);
+        let exact = i64::from(weight.clamp(0, self.whole)) * i64::from(self.replicas);
+        let share = i32::try_from((exact + whole - 1) / whole).unwrap_or(self.replicas);
         if share == 0 { 0 } else { share.max(self.sizing.min_pods).min(self.replicas) }
     }
 
@@ -110,7 +111,7 @@ impl ValidatedRollout {
         let scale = earlier.find_map(|step| if let Step::SetCanaryScale(scale) = step { Some(*scale) } else { None });
         match scale {
             Some(CanaryScale::Replicas(pods)) => pods.max(needed),
-            Some(CanaryScale::Weight(percent)) => self.pods_for(percent).max(needed),
+            Some(CanaryScale::Weight(weight)) => self.pods_for(weight).max(needed),
             Some(CanaryScale::MatchTrafficWeight) | None => needed,
         }
     }

@@ -4,7 +4,7 @@ use regex::{Regex, RegexBuilder};
 
 use super::{SpecError, refuse, routing};
 use crate::api::analysis::{Argument, Metric};
-use crate::api::rollout::{self, DryRun, OnInconclusive, TemplateRef};
+use crate::api::rollout::{self, DryRun, OnInconclusive, TemplateRef, TrafficRouting};
 use crate::api::{Duration, Percent};
 use crate::traffic::gateway::HeaderRule;
 
@@ -14,7 +14,7 @@ const LARGEST_PATTERN: usize = 64 * 1024;
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Percent of traffic for the canary, 0..=100.
+    /// Traffic for the canary, a part of `maxTrafficWeight`.
     SetWeight(i32),
     /// Pods of the canary apart from its weight.
     SetCanaryScale(CanaryScale),
@@ -31,7 +31,7 @@ pub enum Step {
 pub enum CanaryScale {
     /// This many.
     Replicas(i32),
-    /// Percent of the replicas, 0..=100, rounded up.
+    /// As many as this weight needs.
     Weight(i32),
     /// As many as the weight needs.
     MatchTrafficWeight,
@@ -121,30 +121,33 @@ impl Background {
 
 const ONE_OF: &str = "must have exactly one of setWeight, setCanaryScale, pause, analysis, setHeaderRoute";
 
-fn canary_scale(field: &str, scale: &rollout::SetCanaryScale) -> Result<CanaryScale, SpecError> {
+fn too_heavy<T>(field: &str, weight: i32, whole: i32) -> Result<T, SpecError> {
+    let named = if whole == TrafficRouting::WHOLE { "" } else { ", trafficRouting.maxTrafficWeight" };
+    refuse(field, weight.to_string(), &format!("must be between 0 and {whole}{named}"))
+}
+
+fn canary_scale(field: &str, scale: &rollout::SetCanaryScale, whole: i32) -> Result<CanaryScale, SpecError> {
     match (scale.replicas, scale.weight, scale.match_traffic_weight) {
         (Some(replicas), None, false) if (0..=10_000).contains(&replicas) => Ok(CanaryScale::Replicas(replicas)),
         (Some(replicas), None, false) => {
             refuse(&format!("{field}.replicas"), replicas.to_string(), "must be between 0 and 10000")
         }
-        (None, Some(weight), false) if (0..=100).contains(&weight) => Ok(CanaryScale::Weight(weight)),
-        (None, Some(weight), false) => refuse(&format!("{field}.weight"), weight.to_string(), "must be between 0 and 100"),
+        (None, Some(weight), false) if (0..=whole).contains(&weight) => Ok(CanaryScale::Weight(weight)),
+        (None, Some(weight), false) => too_heavy(&format!("{field}.weight"), weight, whole),
         (None, None, true) => Ok(CanaryScale::MatchTrafficWeight),
         _ => refuse(field, "none or several", "must have exactly one of replicas, weight, matchTrafficWeight: true"),
     }
 }
 
 /// Reads one step; its place is part of what a refusal says.
-pub(super) fn parse(index: usize, step: &rollout::Step, managed: &[String]) -> Result<Step, SpecError> {
+pub(super) fn parse(index: usize, step: &rollout::Step, whole: i32, managed: &[String]) -> Result<Step, SpecError> {
     let field = format!("spec.strategy.canary.steps[{index}]");
     let rollout::Step { set_weight, set_canary_scale, pause, analysis, set_header_route } = step;
     match (set_weight, set_canary_scale, pause, analysis, set_header_route) {
-        (Some(weight), None, None, None, None) if (0..=100).contains(weight) => Ok(Step::SetWeight(*weight)),
-        (Some(weight), None, None, None, None) => {
-            refuse(&format!("{field}.setWeight"), weight.to_string(), "must be between 0 and 100")
-        }
+        (Some(weight), None, None, None, None) if (0..=whole).contains(weight) => Ok(Step::SetWeight(*weight)),
+        (Some(weight), None, None, None, None) => too_heavy(&format!("{field}.setWeight"), *weight, whole),
         (None, Some(scale), None, None, None) => {
-            canary_scale(&format!("{field}.setCanaryScale"), scale).map(Step::SetCanaryScale)
+            canary_scale(&format!("{field}.setCanaryScale"), scale, whole).map(Step::SetCanaryScale)
         }
         (None, None, Some(pause), None, None) => Ok(Step::Pause(pause.duration.map(|d| d.std()))),
         (None, None, None, Some(analysis), None) => {

@@ -34,6 +34,9 @@ fn rollout(patch: Value) -> Rollout {
 #[case(json!({"spec": {"strategy": {"canary": {"steps": [{"setHeaderRoute": {"name": "beta"}}]}}}}), "spec.strategy.canary.steps[0].setHeaderRoute.name: 'beta'; must be one of trafficRouting.managedRoutes: there are none")]
 #[case(json!({"spec": {"strategy": {"canary": {"trafficRouting": {"managedRoutes": [{"name": "a"}]}, "steps": [{"setHeaderRoute": {"name": "a", "match": [{"headerName": "X", "headerValue": {"exact": "1", "prefix": "1"}}]}}]}}}}), "spec.strategy.canary.steps[0].setHeaderRoute.match[0].headerValue: 2 of them; must have exactly one of exact, prefix, regex")]
 #[case(json!({"spec": {"strategy": {"canary": {"trafficRouting": {"managedRoutes": [{"name": "a"}]}, "steps": [{"setHeaderRoute": {"name": "a", "match": [{"headerName": "X", "headerValue": {"exact": "1"}}, {"headerName": "x", "headerValue": {"exact": "2"}}]}}]}}}}), "spec.strategy.canary.steps[0].setHeaderRoute.match[1].headerName: 'x' again; must name each header once")]
+#[case(json!({"spec": {"strategy": {"canary": {"trafficRouting": {"maxTrafficWeight": 0}}}}}), "spec.strategy.canary.trafficRouting.maxTrafficWeight: 0; must be between 1 and 1000000")]
+#[case(json!({"spec": {"strategy": {"canary": {"trafficRouting": {"maxTrafficWeight": 50}, "steps": [{"setWeight": 51}]}}}}), "spec.strategy.canary.steps[0].setWeight: 51; must be between 0 and 50, trafficRouting.maxTrafficWeight")]
+#[case(json!({"spec": {"strategy": {"canary": {"steps": [{"setCanaryScale": {"weight": 101}}]}}}}), "spec.strategy.canary.steps[0].setCanaryScale.weight: 101; must be between 0 and 100")]
 #[case(json!({"spec": {"strategy": {"canary": {"stableService": null}}}}), "spec.strategy.canary.stableService: none; trafficRouting needs it, because it sets that Service's weight")]
 #[case(json!({"spec": {"strategy": {"canary": {"maxSurge": 1}}}}), "spec.strategy.canary.maxSurge: 1; has no effect with trafficRouting, where stable keeps its pods; remove it")]
 #[case(json!({"spec": {"strategy": {"canary": {"trafficRouting": null, "scaleDownDelaySeconds": 5}}}}), "spec.strategy.canary.scaleDownDelaySeconds: 5s; needs trafficRouting; without it the pods are the traffic")]
@@ -54,6 +57,19 @@ fn weights_and_pods() {
     let valid = validate(&rollout(json!({}))).unwrap();
     assert_eq!((0..6).map(|index| valid.weight_at(index)).collect::<Vec<_>>(), [0, 10, 10, 50, 100, 100]);
     assert_eq!([0, 1, 10, 50, 99, 100].map(|weight| valid.pods_for(weight)), [0, 1, 1, 4, 7, 7]);
+    let canary =
+        json!({"trafficRouting": {"maxTrafficWeight": 1000}, "steps": [{"setWeight": 5}, {"setCanaryScale": {"weight": 300}}]});
+    let fine = validate(&rollout(json!({"spec": {"strategy": {"canary": canary}}}))).unwrap();
+    assert_eq!([0, 1, 2].map(|index| (fine.weight_at(index), fine.canary_pods_at(index))), [(5, 1), (5, 3), (1000, 7)]);
+    assert_eq!([0, 1, 142, 143, 999, 1000].map(|weight| fine.pods_for(weight)), [0, 1, 1, 2, 7, 7]);
+    assert_eq!([0, 1, 5, 142, 1000].map(|weight| fine.percent(weight)), ["0", "0.1", "0.5", "14.2", "100"]);
+    let steps = json!({"spec": {"strategy": {"canary": {"steps": [{"setWeight": 5}, {"setCanaryScale": {"weight": 30}}]}}}});
+    let coarse = |whole: Option<i32>| {
+        let mut given = rollout(steps.clone());
+        given.spec.strategy.canary.traffic_routing.as_mut().unwrap().max_traffic_weight = whole;
+        validate(&given).unwrap().steps_digest
+    };
+    assert!(coarse(None) == coarse(Some(100)) && coarse(None) != coarse(Some(1000)), "the same steps with other weights");
     let empty = validate(&rollout(json!({"spec": {"replicas": 0}}))).unwrap();
     assert_eq!((0..6).map(|index| empty.weight_at(index)).max(), Some(0), "without pods nothing gets traffic");
 }

@@ -3,7 +3,7 @@ use super::*;
 const SERVICES: Services<'static> = Services { stable: "web-stable", canary: "web-canary" };
 
 fn patch(route: &Value, weight: i32) -> Option<Patch> {
-    let wanted = Wanted { weight, rules: &[], managed: &[] };
+    let wanted = Wanted { weight, whole: 100, rules: &[], managed: &[] };
     change(route, RouteKind::Http, SERVICES, wanted).unwrap().map(|change| change.patch)
 }
 
@@ -47,7 +47,24 @@ fn patch_touches_weights_and_nothing_else() {
     let down = super::tests::patch(&patched, 0).unwrap();
     json_patch::patch(&mut patched, &down).unwrap();
     assert_eq!(patched["metadata"]["labels"], json!({}), "the label goes when the weight does");
-    assert!(is_at(&splits(&patched, SERVICES).unwrap(), 0));
+    assert!(is_at(&splits(&patched, SERVICES).unwrap(), 0, 100));
+}
+
+/// Protects: `maxTrafficWeight`: both weights are parts of it, and what stands there in another unit is brought into it.
+#[test]
+fn parts_of_another_whole() {
+    let mut patched = route();
+    let wanted = |weight| Wanted { weight, whole: 1000, rules: &[], managed: &[] };
+    let first = change(&patched, RouteKind::Http, SERVICES, wanted(5)).unwrap().unwrap();
+    // The second rule gives no weights: half of its requests go to the canary.
+    assert_eq!((first.from, first.raises, first.moves_weights), (500, false, true));
+    json_patch::patch(&mut patched, &first.patch).unwrap();
+    let weights = |rule: usize, index: usize| patched["spec"]["rules"][rule]["backendRefs"][index]["weight"].as_i64();
+    assert_eq!([weights(0, 0), weights(0, 1), weights(0, 2)], [Some(995), Some(7), Some(5)]);
+    assert_eq!([weights(2, 0), weights(2, 1)], [Some(5), Some(995)]);
+    assert_eq!(change(&patched, RouteKind::Http, SERVICES, wanted(5)).unwrap(), None);
+    let percent = change(&patched, RouteKind::Http, SERVICES, Wanted { whole: 100, ..wanted(1) }).unwrap().unwrap();
+    assert_eq!((percent.from, percent.raises, percent.moves_weights), (1, false, true), "0.5 % is judged as 1 %");
 }
 
 /// Protects: a weight or a backend that somebody changed after we looked fails the whole patch.
@@ -91,10 +108,10 @@ fn route_without_the_services() {
 #[test]
 fn canary_share() {
     let splits = splits(&route(), SERVICES).unwrap();
-    assert_eq!(splits.iter().map(RuleSplit::canary_percent).collect::<Vec<_>>(), [10, 50]);
-    assert_eq!(canary_weight(&splits), 50);
+    assert_eq!(splits.iter().map(|split| split.canary_share(100)).collect::<Vec<_>>(), [10, 50]);
+    assert_eq!(canary_weight(&splits, 100), 50);
     let split = |canary, stable| RuleSplit { rule: 0, canary_index: 0, stable_index: 1, canary, stable };
-    assert_eq!((split(1, 999).canary_percent(), split(0, 0).canary_percent(), split(1, 0).canary_percent()), (1, 0, 100));
+    assert_eq!((split(1, 999).canary_share(100), split(0, 0).canary_share(100), split(1, 0).canary_share(100)), (1, 0, 100));
 }
 
 /// Protects: a weight counts as verified only when the right gateway said so for this very generation.
@@ -136,7 +153,7 @@ fn managed() -> Vec<String> {
 /// Applies what brings the route to weight 10 and these rules; what it was: more for the canary, or not; none: nothing.
 fn bring(route: &mut Value, kind: RouteKind, rules: &[HeaderRule]) -> Option<bool> {
     let managed = managed();
-    let change = change(route, kind, SERVICES, Wanted { weight: 10, rules, managed: &managed }).unwrap()?;
+    let change = change(route, kind, SERVICES, Wanted { weight: 10, whole: 100, rules, managed: &managed }).unwrap()?;
     json_patch::patch(route, &change.patch).unwrap();
     let generation = route["metadata"]["generation"].as_i64().unwrap() + 1;
     route["metadata"]["generation"] = json!(generation);
@@ -197,7 +214,9 @@ fn header_rules_are_put_right() {
     assert_eq!(bring(&mut moved, RouteKind::Http, &rules), Some(false), "they come first, and no more requests go to the canary");
     assert_eq!(moved["spec"]["rules"][0]["name"], "beta");
     let managed = managed();
-    let away = change(&live, RouteKind::Http, SERVICES, Wanted { weight: 10, rules: &[], managed: &managed }).unwrap().unwrap();
+    let away = change(&live, RouteKind::Http, SERVICES, Wanted { weight: 10, whole: 100, rules: &[], managed: &managed })
+        .unwrap()
+        .unwrap();
     let mut shifted = live.clone();
     shifted["spec"]["rules"].as_array_mut().unwrap().insert(0, json!({"name": "new"}));
     assert!(json_patch::patch(&mut shifted, &away.patch).is_err(), "the places are no longer those that were seen");

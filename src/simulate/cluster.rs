@@ -346,7 +346,8 @@ impl Cluster {
         self.runs.iter().map(|run| format!("{} {:?}", run.name, run.status.phase)).collect()
     }
 
-    /// Every version of every route that a gateway may be serving now: the one it confirmed last, and the present one.
+    /// Every version of every route that a gateway may be serving now: the one it confirmed last, and the present one. A route
+    /// that the spec no longer names is nobody's business any more.
     #[must_use]
     pub fn serving(&self) -> Vec<Value> {
         let versions = |route: &Route| {
@@ -356,7 +357,8 @@ impl Cluster {
             }
             versions
         };
-        self.routes.values().flat_map(versions).collect()
+        let names = self.route_names();
+        self.routes.iter().filter(|(name, _)| names.contains(name)).flat_map(|(_, route)| versions(route)).collect()
     }
 
     pub(super) fn ready_pods(&self, set: &Set) -> usize {

@@ -8,6 +8,7 @@ mod autoscale;
 mod checker;
 mod crashes;
 mod generated;
+mod specs;
 mod upgrade;
 mod world;
 

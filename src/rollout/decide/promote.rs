@@ -15,12 +15,12 @@ pub(super) fn first(draft: &mut Draft<'_>) {
         return;
     }
     scale::keep_canary(draft, replicas);
-    let alone = draft.spec.routed || ratio::only(draft, &hash);
+    let (alone, needed) = if draft.spec.routed { (true, replicas) } else { ratio::first(draft, &hash) };
     let available = draft.seen.replica_set(&hash).map(|rs| rs.available);
-    if available.is_none_or(|available| available < replicas) {
-        let detail = format!("{} of {replicas} pods are available", available.unwrap_or(0));
+    if available.is_none_or(|available| available < needed) {
+        let detail = format!("{} of {needed} pods are available", available.unwrap_or(0));
         draft.say(RolloutPhase::Progressing, reasons::PODS_STARTING, format!("first deployment: {detail}"));
-        draft.wait_for_pods(replicas, detail);
+        draft.wait_for_pods(needed, detail);
         return;
     }
     if weight::service_missing(draft) {
@@ -117,7 +117,9 @@ fn point(draft: &mut Draft<'_>, stable: bool, hash: &str) -> bool {
 pub(super) fn keep_stable_service(draft: &mut Draft<'_>) {
     let Some(stable) = draft.stable_hash().filter(|_| draft.status.promoting.is_none()) else { return };
     let Some(service) = draft.seen.stable_service.as_ref().filter(|service| service.has_selector) else { return };
-    let share = draft.status.weights.as_ref().map_or(100, |weights| weights.stable);
+    // What is seen of the weights is no longer true where this pass gives more to stable.
+    let more = draft.lower.iter().any(|effect| matches!(effect, Effect::SetWeight { .. }));
+    let share = draft.status.weights.as_ref().filter(|_| !more).map_or(draft.spec.whole, |weights| weights.stable);
     let needed = if draft.spec.routed { draft.spec.pods_for(share).max(1) } else { 1 };
     if service.hash.as_deref() != Some(&stable) && draft.seen.ready(&stable) >= needed {
         draft.raise.push(Effect::select(service, &stable));

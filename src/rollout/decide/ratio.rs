@@ -1,7 +1,7 @@
 //! Without a router: the pods are the traffic. A weight is a ratio of pods, and all sizes move within `maxSurge` and
 //! `maxUnavailable`. Each situation states a goal; one place brings the ReplicaSets there.
 
-use super::{Draft, Effect, scale, weight};
+use super::{Draft, Effect, scale, wear, weight};
 use crate::api::condition::rollout as reasons;
 use crate::api::rollout::{RolloutPhase, WaitingReason, Weights};
 use crate::rollout::observed::{ReplicaSet, TemplateCheck};
@@ -127,6 +127,21 @@ pub(super) fn withdraw(draft: &mut Draft<'_>, stable: &str) -> bool {
     left == 0 && served
 }
 
+/// The first deployment: whether its revision has the pods for itself, and how many of them it needs before the Services are
+/// pointed at it. Where the template changed meanwhile, the stable Service may route to the pods of before: one of them stays
+/// until it was moved.
+pub(super) fn first(draft: &mut Draft<'_>, hash: &str) -> (bool, i32) {
+    let bounds = draft.spec.bounds;
+    let behind = draft.seen.stable_service.as_ref().and_then(|service| service.hash.clone()).filter(|behind| behind != hash);
+    let behind = behind.filter(|behind| draft.seen.replica_set(behind).is_some_and(|set| set.wanted > 0 && !set.deleting));
+    let Some(behind) = behind.filter(|_| bounds.replicas > 0 && bounds.most() >= 2) else {
+        return (only(draft, hash), bounds.replicas);
+    };
+    let pods = bounds.replicas.min(bounds.most() - 1);
+    draft.goal = Some(Goal { stable: Some((behind, 1)), canary: Some((hash.to_owned(), pods)) });
+    (false, pods)
+}
+
 /// Gives one revision all pods, as nothing else is stable: the first deployment, and the end of a promotion. True once it
 /// has them, and no other has any.
 pub(super) fn only(draft: &mut Draft<'_>, hash: &str) -> bool {
@@ -181,7 +196,11 @@ pub(super) fn carry_out(draft: &mut Draft<'_>) {
         let (side, target) = target(hash);
         Member { side, wanted: 0, current: 0, ready: 0, available: 0, target }
     }));
-    let sizes = replicas::step(draft.spec.bounds, &members);
+    let mut sizes = replicas::step(draft.spec.bounds, &members);
+    if sets.iter().any(|set| set.wanted > 0 && wear::redefines_available(draft, set)) {
+        // What is available now may not be a moment later; nothing is taken away on the old word.
+        sizes.iter_mut().zip(&members).for_each(|(size, member)| *size = (*size).max(member.wanted));
+    }
     for ((set, size), member) in sets.iter().zip(&sizes).zip(&members) {
         if *size == set.wanted {
             continue;

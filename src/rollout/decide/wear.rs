@@ -43,6 +43,11 @@ pub(super) fn dress(draft: &Draft<'_>, hash: &str) -> Dress {
     }
 }
 
+/// Is another `minReadySeconds` to be written into it, by which other pods are available?
+pub(super) fn redefines_available(draft: &Draft<'_>, set: &ReplicaSet) -> bool {
+    role(draft, &set.hash).is_some() && set.worn.min_ready_seconds != draft.spec.sizing.min_ready_seconds
+}
+
 /// Dresses the ReplicaSets in use, and then running pods. A canary's ReplicaSet before it grows, so that its new pods are
 /// scheduled as they should be.
 pub(super) fn act(draft: &mut Draft<'_>) {

@@ -13,6 +13,7 @@ pub(super) fn check(before: State<'_>, after: State<'_>, found: &mut Findings) {
         return;
     }
     let total = |state: State<'_>| state.cluster.replica_sets.iter().map(|set| set.wanted).sum::<i32>();
+    let ready = |state: State<'_>| state.cluster.replica_sets.iter().map(|set| set.ready).sum::<i32>();
     let available = |state: State<'_>| state.cluster.replica_sets.iter().map(|set| set.available).sum::<i32>();
     let (most, least) = limits(after);
     if total(after) > total(before) && total(after) > most {
@@ -21,7 +22,9 @@ pub(super) fn check(before: State<'_>, after: State<'_>, found: &mut Findings) {
     // A restart takes one at a time where the bounds leave none: it could not go on otherwise.
     let evicted = total(after) == total(before);
     let least = if evicted { least.min(after.rollout.replicas - 1) } else { least };
-    if available(after) < available(before) && available(after) < least {
+    // A longer minReadySeconds makes fewer of the same pods available, and takes none.
+    let lost = available(after) < available(before) && ready(after) < ready(before);
+    if lost && available(after) < least {
         found.say(27, format!("{} available pods of at least {least}", available(after)));
     }
     let Some(stable) = stable_hash(after) else { return };

@@ -124,6 +124,8 @@ pub enum Effect {
         name: String,
         /// Its uid.
         uid: String,
+        /// Its generation as seen: it is asked once, and not by who woke up late.
+        generation: i64,
         /// Why, for people.
         reason: String,
     },

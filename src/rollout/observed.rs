@@ -153,6 +153,8 @@ pub struct Run {
     pub name: String,
     /// Uid.
     pub uid: String,
+    /// `metadata.generation`; moves with its spec, not with what it measures.
+    pub generation: i64,
     /// When it was created.
     pub created: Timestamp,
     /// What it measures.

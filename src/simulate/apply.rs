@@ -85,10 +85,14 @@ impl Cluster {
                 self.log.push(format!("Rollout: template of {} written", image_of(&self.rollout)));
             }
             Effect::CreateRun { name, spec } => self.create_run(name, spec)?,
-            Effect::TerminateRun { name, uid, reason } => {
+            Effect::TerminateRun { name, uid, generation, reason } => {
                 let at = Time(self.now);
                 let run = self.runs.iter_mut().find(|run| run.name == *name && run.uid == *uid).ok_or("no such run")?;
+                if run.generation != *generation {
+                    return Err(format!("AnalysisRun {name} has another generation"));
+                }
                 run.terminating = true;
+                run.generation += 1;
                 // The loop that measures ends it, unless it has its verdict already.
                 if run.status.completed_at.is_none() {
                     run.status.phase = RunPhase::Cancelled;
@@ -218,6 +222,7 @@ impl Cluster {
             created,
             subject,
             dry_run: spec.dry_run.clone(),
+            generation: 1,
             terminating: false,
             status,
         });

@@ -86,9 +86,10 @@ impl Executor<'_> {
                 let wanted = objects::analysis_run(self.rollout, name, spec);
                 self.create(&api, wanted, &format!("create AnalysisRun {name}")).await
             }
-            Effect::TerminateRun { name, uid, reason } => {
+            Effect::TerminateRun { name, uid, generation, reason } => {
                 let api: Api<AnalysisRun> = Api::namespaced(self.client.clone(), namespace);
-                let patch = json!([test("/metadata/uid", json!(uid)), {"op": "add", "path": "/spec/terminate", "value": reason}]);
+                let patch = json!([test("/metadata/uid", json!(uid)), test("/metadata/generation", json!(generation)),
+                    {"op": "add", "path": "/spec/terminate", "value": reason}]);
                 patch_json(&api, name, parse(patch)?, &format!("end AnalysisRun {name}")).await
             }
             Effect::DeleteRun { name, uid } => {

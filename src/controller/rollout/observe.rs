@@ -220,6 +220,7 @@ async fn list_runs(client: &Client, rollout: &ValidatedRollout, owned: &ListPara
         Run {
             name: run.name_any(),
             uid: run.uid().unwrap_or_default(),
+            generation: run.metadata.generation.unwrap_or(0),
             created: run.creation_timestamp().map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0),
             subject,
             dry_run: run.spec.dry_run,

@@ -290,8 +290,8 @@ pub(super) fn tidy(draft: &mut Draft<'_>) {
     for run in draft.seen.runs.iter().filter(|run| run.subject.rollout_uid == draft.spec.uid) {
         let needed = under_way && is_current(draft, run) && (run.subject.step.is_none() || run.subject.step == index);
         if !run.is_complete() && !run.terminating && !needed {
-            let (name, uid) = (run.name.clone(), run.uid.clone());
-            draft.raise.push(Effect::TerminateRun { name, uid, reason: reason.to_owned() });
+            let (name, uid, generation) = (run.name.clone(), run.uid.clone(), run.generation);
+            draft.raise.push(Effect::TerminateRun { name, uid, generation, reason: reason.to_owned() });
         }
         if run.is_complete() && !is_current(draft, run) {
             old.push(run);

@@ -72,12 +72,29 @@ pub struct Surroundings {
     pub leadership: Leadership,
     /// The wall clock.
     pub clock: Clock,
+    /// How soon it notices what no watch told it.
+    pub nets: Nets,
+}
+
+/// How soon is noticed what no watch told: an event that was lost on the way.
+#[derive(Clone, Copy, Debug)]
+pub struct Nets {
+    /// A list comes again this often. It wakes only what changed.
+    pub list_again: Duration,
+    /// What is under way is looked at again this often, whatever the watches say.
+    pub look_again: Duration,
+}
+
+impl Default for Nets {
+    fn default() -> Self {
+        Self { list_again: Duration::from_secs(30 * 60), look_again: Duration::from_secs(60) }
+    }
 }
 
 impl Default for Surroundings {
     /// The only replica, with the machine's clock.
     fn default() -> Self {
-        Self { metrics: Arc::default(), leadership: Leadership::default(), clock: wall_clock() }
+        Self { metrics: Arc::default(), leadership: Leadership::default(), clock: wall_clock(), nets: Nets::default() }
     }
 }
 
@@ -115,6 +132,8 @@ pub struct Context {
     /// Failures in a row per object, for backoff.
     pub failures: pass::Failures,
     clock: Clock,
+    /// How soon is noticed what no watch told.
+    pub nets: Nets,
     /// Statuses of Rollouts that are ahead of what is recorded.
     pub rollout_statuses: held::Held<RolloutStatus>,
     /// Statuses of AnalysisRuns that are ahead of what is recorded.
@@ -134,7 +153,7 @@ impl Context {
 
     /// A context over an API server. The client has a [`FenceLayer`] for the same leadership.
     pub fn within(client: Client, args: ControllerArgs, surroundings: Surroundings) -> anyhow::Result<Self> {
-        let Surroundings { metrics, leadership, clock } = surroundings;
+        let Surroundings { metrics, leadership, clock, nets } = surroundings;
         let recorder = Recorder::new(client.clone(), Reporter { controller: "tidegate".to_owned(), instance: None });
         let prometheus = Prometheus::new(Limits::default()).context("failed to set up the client for metric servers")?;
         #[expect(clippy::disallowed_methods, reason = "the start of the process, for liveness only")]
@@ -143,6 +162,7 @@ impl Context {
         let seen = Arc::default();
         Ok(Self {
             cluster: Cluster::new(client.clone()),
+            nets,
             glancing: watch::glance::client(&client, &seen),
             seen,
             git,

@@ -19,8 +19,6 @@ use super::error::Error;
 const RACE_PAUSE: Duration = Duration::from_millis(100);
 /// First and longest pause after a failure.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// Look again at what is under way this often, whatever the watches say.
-const AT_MOST: Duration = Duration::from_secs(60);
 
 /// Failures in a row, by kind, namespace and name. An entry goes with the first success.
 #[derive(Debug, Default)]
@@ -76,7 +74,7 @@ pub async fn run(
     match result {
         Ok(next) => {
             ctx.failures.clear(kind, namespace, name);
-            next.map(|next| until(ctx.now(), next))
+            next.map(|next| until(ctx.now(), next, ctx.nets.look_again))
         }
         Err(error) if error.is_race() => Some(RACE_PAUSE),
         Err(Error::NotLeading { .. }) => None,
@@ -92,9 +90,9 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
     Error::Panicked { message: message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default() }
 }
 
-/// The time until `next`, which is due at least this often.
-fn until(now: Timestamp, next: Timestamp) -> Duration {
-    Duration::try_from(next.duration_since(now)).unwrap_or(Duration::ZERO).clamp(Duration::from_millis(1), AT_MOST)
+/// The time until `next`, at most `at_most`.
+fn until(now: Timestamp, next: Timestamp, at_most: Duration) -> Duration {
+    Duration::try_from(next.duration_since(now)).unwrap_or(Duration::ZERO).min(at_most).max(Duration::from_millis(1))
 }
 
 #[cfg(test)]
@@ -104,6 +102,8 @@ mod tests {
     use kube::client::Body;
 
     use super::*;
+
+    const AT_MOST: Duration = Duration::from_secs(60);
     use crate::controller::flags::ControllerArgs;
 
     #[derive(Parser)]
@@ -145,8 +145,8 @@ mod tests {
     fn when_to_look_again() {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        assert_eq!(until(now, at("2026-01-01T00:00:03Z")), Duration::from_secs(3));
-        assert_eq!(until(now, at("2026-01-01T01:00:00Z")), AT_MOST);
-        assert_eq!(until(now, at("2025-01-01T01:00:00Z")), Duration::from_millis(1));
+        assert_eq!(until(now, at("2026-01-01T00:00:03Z"), AT_MOST), Duration::from_secs(3));
+        assert_eq!(until(now, at("2026-01-01T01:00:00Z"), AT_MOST), AT_MOST);
+        assert_eq!(until(now, at("2025-01-01T01:00:00Z"), AT_MOST), Duration::from_millis(1));
     }
 }

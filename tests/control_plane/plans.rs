@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use futures::{FutureExt, StreamExt, stream};
 use serde_json::{Value, json};
-use tidegate::controller::Surroundings;
 use tidegate::controller::error::CALL_DEADLINE;
+use tidegate::controller::{Nets, Surroundings};
 
 use crate::crash::{AT_ONCE, End, Story, end, paused};
 use crate::faults::{Journal, Wire};
@@ -184,7 +184,10 @@ async fn released(world: &World, plan: Plan) {
     let (journal, unruly) = (Arc::new(Journal::default()), Unruly::by(plan.lines));
     let mut rollout = world.rollout("shop", "shop:1");
     rollout["spec"]["strategy"]["canary"]["steps"] = json!([{"setWeight": 50}, {"pause": {}}]);
-    let running = world.run_against(&unruly, &Wire::new(&journal, world.judge("shop"))).await;
+    // What no watch told is found by looking now and then: more often here, as nobody waits half an hour for a test.
+    let nets = Nets { list_again: Duration::from_secs(6), look_again: Duration::from_secs(6) };
+    let surroundings = Surroundings { nets, ..Surroundings::default() };
+    let running = world.run_against(&unruly, &Wire::new(&journal, world.judge("shop")), surroundings).await;
     world.surroundings("shop").await;
     world.create(&rollout).await;
     world.until_healthy("shop", "shop:1").await;

@@ -337,12 +337,12 @@ impl World {
 
     /// Starts the controller's loops.
     pub async fn run(&self, wire: &Arc<Wire>) -> Running {
-        self.run_against(&Unruly::default(), wire).await
+        self.run_against(&Unruly::default(), wire, Surroundings::default()).await
     }
 
     /// Starts the controller's loops, with an API server that behaves badly.
-    pub async fn run_against(&self, unruly: &Unruly, wire: &Arc<Wire>) -> Running {
-        let ctx = self.replica_against(unruly, wire, Surroundings::default()).await;
+    pub async fn run_against(&self, unruly: &Unruly, wire: &Arc<Wire>, surroundings: Surroundings) -> Running {
+        let ctx = self.replica_against(unruly, wire, surroundings).await;
         let (stop, stopped) = signal::channel(false);
         let own = Arc::clone(&ctx);
         Running { ctx, task: tokio::spawn(async move { watch::loops(&own, stopped).await }), _stop: stop }

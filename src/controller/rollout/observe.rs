@@ -408,10 +408,16 @@ async fn try_template(client: &Client, rollout: &ValidatedRollout) -> Result<Tem
                 Ok(TemplateCheck::Refused(status.message.chars().filter(|c| !c.is_control()).take(512).collect()))
             }
             // Not among the sets that this Rollout owns: somebody else's, or left behind by a Rollout of the same name
-            // until the garbage collector takes it.
+            // until the garbage collector takes it. Or its own, and the list was behind: then the next look sees it.
             (_, Some(409)) => {
                 let name = rollout.replica_set_name(&rollout.hash);
-                Ok(TemplateCheck::Refused(format!("ReplicaSet {name} exists already and belongs to somebody else")))
+                let there = find(&format!("get ReplicaSet {name}"), api.get_metadata(&name)).await?;
+                match there {
+                    Some(set) if !is_owned(&set.metadata, &rollout.uid) => {
+                        Ok(TemplateCheck::Refused(format!("ReplicaSet {name} exists already and belongs to somebody else")))
+                    }
+                    _ => Err(Error::Kube { source, what }),
+                }
             }
             _ => Err(Error::Kube { source, what }),
         },

@@ -17,8 +17,6 @@ use crate::controller::error::within;
 pub const WATCH_TIMEOUT: Duration = Duration::from_secs(50);
 /// Objects in one page of a list: what is in memory at the same time while thousands are listed.
 const PAGE: u32 = 200;
-/// A list comes again this often, for an event that was lost on the way. It wakes only what changed.
-const LIST_AGAIN: Duration = Duration::from_secs(30 * 60);
 
 /// How a kind is watched.
 pub fn config() -> watcher::Config {
@@ -43,12 +41,13 @@ pub enum Change<K> {
     Failed,
 }
 
-/// Follows a kind until the end of time. `heard` is told of each change, with what is known after it.
+/// Follows a kind until the end of time; its list comes again this often. `heard` is told of each change, with what is known after it.
 pub async fn follow<K>(
     seen: &Seen,
     plural: &'static str,
     api: Api<K>,
     config: watcher::Config,
+    list_again: Duration,
     mut heard: impl FnMut(Change<K>, &Versions),
 ) where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
@@ -56,7 +55,7 @@ pub async fn follow<K>(
     let mut versions = Versions::default();
     let mut complete = false;
     loop {
-        let mut events = pin!(watcher(api.clone(), config.clone()).default_backoff().take_until(tokio::time::sleep(LIST_AGAIN)));
+        let mut events = pin!(watcher(api.clone(), config.clone()).default_backoff().take_until(tokio::time::sleep(list_again)));
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => {

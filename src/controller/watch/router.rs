@@ -157,7 +157,7 @@ impl Router {
                 Change::Changed(object) | Change::Gone(object) => concerns(&router, &object),
                 Change::Listed { .. } | Change::Failed => router.listed(&mut listed, &change),
             };
-            follow(&router.ctx.seen, plural, api, config, heard).await;
+            follow(&router.ctx.seen, plural, api, config, router.ctx.nets.list_again, heard).await;
         }
     }
 
@@ -230,7 +230,7 @@ impl Router {
             }
             Change::Listed { .. } | Change::Failed => self.listed(&mut listed, &change),
         };
-        follow(&self.ctx.seen, "gateways", api, config(), heard).await;
+        follow(&self.ctx.seen, "gateways", api, config(), self.ctx.nets.list_again, heard).await;
     }
 
     async fn analysis_runs(self: Arc<Self>, mut listed: Listed) {
@@ -269,7 +269,7 @@ impl Router {
             }
             Change::Listed { .. } | Change::Failed => self.listed(&mut listed, &change),
         };
-        follow(&self.ctx.seen, "analysisruns", api, config(), heard).await;
+        follow(&self.ctx.seen, "analysisruns", api, config(), self.ctx.nets.list_again, heard).await;
     }
 
     async fn applications(self: Arc<Self>) {
@@ -287,7 +287,7 @@ impl Router {
             }
             Change::Listed { .. } | Change::Failed => {}
         };
-        follow(&self.ctx.seen, "applications", api, config(), heard).await;
+        follow(&self.ctx.seen, "applications", api, config(), self.ctx.nets.list_again, heard).await;
     }
 
     async fn rollouts(self: Arc<Self>, others: Vec<oneshot::Receiver<()>>) {
@@ -319,7 +319,7 @@ impl Router {
             }
             Change::Listed { vanished: false } | Change::Failed => {}
         };
-        follow(&self.ctx.seen, "rollouts", api, config(), heard).await;
+        follow(&self.ctx.seen, "rollouts", api, config(), self.ctx.nets.list_again, heard).await;
     }
 
     /// Nothing of a Rollout that is gone is left in memory.

@@ -23,8 +23,8 @@ pub(super) fn check(before: State<'_>, after: State<'_>, found: &mut Findings) {
     let evicted = total(after) == total(before);
     let least = if evicted { least.min(after.rollout.replicas - 1) } else { least };
     // A longer minReadySeconds makes fewer of the same pods available, and takes none.
-    let lost = available(after) < available(before) && ready(after) < ready(before);
-    if lost && available(after) < least {
+    let taken = ready(after) < ready(before) || total(after) < total(before);
+    if taken && available(after) < available(before) && available(after) < least {
         found.say(27, format!("{} available pods of at least {least}", available(after)));
     }
     let Some(stable) = stable_hash(after) else { return };

@@ -1,7 +1,10 @@
-//! Rollouts of every shape that the schema lets through, as the header of a script.
+//! Rollouts of every shape that the schema lets through: for the header of a script, or a change in its middle.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
+
+/// A Rollout has at most so many steps.
+pub const MOST_STEPS: usize = 6;
 
 /// A step, before it is known what all the traffic weighs.
 #[derive(Clone, Debug)]
@@ -54,13 +57,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Pause(None)),
         1 => Just(Step::Condition),
         1 => Just(Step::Slo),
-        2 => (prop_oneof!["a", "b"].prop_map(|name: String| if name == "a" { "a" } else { "b" }), any::<bool>())
-            .prop_map(|(name, on)| Step::Header(name, on)),
+        2 => (prop::sample::select(vec!["a", "b"]), any::<bool>()).prop_map(|(name, on)| Step::Header(name, on)),
     ]
 }
 
-/// What splits the traffic, as a patch of the canary strategy, and what all of it weighs.
-fn routing() -> impl Strategy<Value = Value> {
+/// What all the traffic weighs, and what splits it, as a patch of the canary strategy.
+fn routing() -> impl Strategy<Value = (i32, Value)> {
     let bound =
         || prop_oneof![(0_i32..4).prop_map(|pods| json!(pods)), (0_i32..101).prop_map(|share| json!(format!("{share}%")))];
     let is_zero = |bound: &Value| *bound == json!(0) || *bound == json!("0%");
@@ -68,10 +70,11 @@ fn routing() -> impl Strategy<Value = Value> {
         let unavailable = if is_zero(&surge) && is_zero(&unavailable) { json!(1) } else { unavailable };
         let service = |name: &str| if services { json!(name) } else { Value::Null };
         // A change of a running Rollout takes away what needs a router.
-        json!({"trafficRouting": null, "maxSurge": surge, "maxUnavailable": unavailable,
+        let canary = json!({"trafficRouting": null, "maxSurge": surge, "maxUnavailable": unavailable,
             "stableService": service("web-stable"), "canaryService": service("web-canary"), "scaleDownDelaySeconds": null,
             "abortScaleDownDelaySeconds": null, "dynamicStableScale": false, "minPodsPerReplicaSet": null,
-            "scaleDownDelayRevisionLimit": null})
+            "scaleDownDelayRevisionLimit": null});
+        (100, canary)
     });
     let whole = prop_oneof![4 => Just(None), 1 => Just(Some(1)), 1 => Just(Some(7)), 2 => Just(Some(1000))];
     let seconds = || prop_oneof![Just(None), (0_u32..40).prop_map(|seconds| Some(format!("{seconds}s")))];
@@ -80,13 +83,14 @@ fn routing() -> impl Strategy<Value = Value> {
     let some = (whole, 1_usize..3, seconds(), seconds(), sizes).prop_map(
         |(whole, routes, delay, abort_delay, (dynamic, min_pods, limit))| {
             let grpc = if routes > 1 { json!([{"name": "api"}]) } else { Value::Null };
-            json!({
+            let canary = json!({
                 "stableService": "web-stable", "canaryService": "web-canary", "maxSurge": null, "maxUnavailable": null,
                 "trafficRouting": {"maxTrafficWeight": whole, "managedRoutes": [{"name": "a"}, {"name": "b"}],
                     "gatewayAPI": {"httpRoutes": [{"name": "web"}], "grpcRoutes": grpc}},
                 "scaleDownDelaySeconds": delay, "abortScaleDownDelaySeconds": abort_delay, "dynamicStableScale": dynamic,
                 "minPodsPerReplicaSet": min_pods, "scaleDownDelayRevisionLimit": limit,
-            })
+            });
+            (whole.unwrap_or(100), canary)
         },
     );
     prop_oneof![1 => none, 3 => some]
@@ -116,15 +120,12 @@ fn extras() -> impl Strategy<Value = Value> {
 /// A merge patch that makes another Rollout of the stories' one.
 pub fn patch() -> impl Strategy<Value = Value> {
     let life = (0_i32..12, 0_i32..8, prop_oneof![Just(None), (20_u32..600).prop_map(Some)], any::<bool>(), any::<bool>());
-    (life, routing(), extras(), prop::collection::vec(step(), 0..7)).prop_map(
-        |((replicas, min_ready, deadline, deadline_aborts, window), routing, extras, steps)| {
+    (life, routing(), extras(), prop::collection::vec(step(), 0..=MOST_STEPS)).prop_map(
+        |((replicas, min_ready, deadline, deadline_aborts, window), (whole, routing), extras, steps)| {
             let routed = !routing["trafficRouting"].is_null();
-            let whole = routing.pointer("/trafficRouting/maxTrafficWeight").and_then(Value::as_i64);
-            let whole = whole.and_then(|whole| i32::try_from(whole).ok()).unwrap_or(100);
             let steps = steps.iter().filter(|step| routed || !step.needs_router());
             let mut canary = json!({"steps": steps.map(|step| step.value(whole)).collect::<Vec<_>>()});
-            json_patch::merge(&mut canary, &extras);
-            // What a patch says is absent has to be said in the patch itself.
+            // By key, not merged: what is null takes away what was there.
             for part in [&routing, &extras] {
                 part.as_object().into_iter().flatten().for_each(|(key, value)| canary[key] = value.clone());
             }

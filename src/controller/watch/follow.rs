@@ -41,7 +41,8 @@ pub enum Change<K> {
     Failed,
 }
 
-/// Follows a kind until the end of time; its list comes again this often. `heard` is told of each change, with what is known after it.
+/// Follows a kind until the end of time; its list comes again this often. `heard` is told of each change, with what is known
+/// after it.
 pub async fn follow<K>(
     seen: &Seen,
     plural: &'static str,

@@ -5,7 +5,7 @@ use super::{Draft, Effect, scale, wear, weight};
 use crate::api::condition::rollout as reasons;
 use crate::api::rollout::{RolloutPhase, WaitingReason, Weights};
 use crate::rollout::observed::{ReplicaSet, TemplateCheck};
-use crate::rollout::replicas::{self, Member, Side, Split};
+use crate::rollout::replicas::{self, Bounds, Member, Side, Split};
 
 /// Wanted pods in the end; any other revision has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,10 +49,15 @@ pub(super) fn split(draft: &Draft<'_>, weight: i32) -> Split {
     let bounds = draft.spec.bounds;
     let split = replicas::split(bounds, weight);
     let serves = draft.seen.stable_service.as_ref().is_some_and(|service| service.hash == draft.stable_hash());
-    if split.stable > 0 || !serves || bounds.replicas == 0 || bounds.most() < 2 {
+    if split.stable > 0 || !serves {
         return split;
     }
-    Split { canary: split.canary.min(bounds.most() - 1), stable: 1 }
+    beside_the_last(bounds, split.canary).unwrap_or(split)
+}
+
+/// So many pods beside the last one that the stable Service still routes to; none where there is room for one pod only.
+fn beside_the_last(bounds: Bounds, pods: i32) -> Option<Split> {
+    (bounds.replicas > 0 && bounds.most() >= 2).then(|| Split { canary: pods.min(bounds.most() - 1), stable: 1 })
 }
 
 /// Pods of revisions that are neither stable nor under way, ready or to be.
@@ -134,12 +139,11 @@ pub(super) fn first(draft: &mut Draft<'_>, hash: &str) -> (bool, i32) {
     let bounds = draft.spec.bounds;
     let behind = draft.seen.stable_service.as_ref().and_then(|service| service.hash.clone()).filter(|behind| behind != hash);
     let behind = behind.filter(|behind| draft.seen.replica_set(behind).is_some_and(|set| set.wanted > 0 && !set.deleting));
-    let Some(behind) = behind.filter(|_| bounds.replicas > 0 && bounds.most() >= 2) else {
+    let Some((behind, split)) = behind.zip(beside_the_last(bounds, bounds.replicas)) else {
         return (only(draft, hash), bounds.replicas);
     };
-    let pods = bounds.replicas.min(bounds.most() - 1);
-    draft.goal = Some(Goal { stable: Some((behind, 1)), canary: Some((hash.to_owned(), pods)) });
-    (false, pods)
+    draft.goal = Some(Goal { stable: Some((behind, split.stable)), canary: Some((hash.to_owned(), split.canary)) });
+    (false, split.canary)
 }
 
 /// Gives one revision all pods, as nothing else is stable: the first deployment, and the end of a promotion. True once it

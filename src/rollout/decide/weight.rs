@@ -268,10 +268,7 @@ fn come_down(draft: &mut Draft<'_>, current: i32, wanted: i32) -> bool {
     let canary_ready = draft.seen.ready(&draft.spec.hash);
     let target = wanted.max(current.min(uncarried(draft.spec, ready)));
     if target > wanted && canary_ready > 0 {
-        lower_only(draft, target, Rules::Kept);
-        let (replicas, kept) = (draft.spec.replicas, draft.spec.percent(target));
-        let detail = format!("{ready} of {replicas} stable pods are ready; the canary keeps {kept} % until stable can take it");
-        draft.wait(WaitingReason::StableReady, detail);
+        keep_uncarried(draft, target, ready, Rules::Kept);
         return false;
     }
     set(draft, wanted, Rules::Kept);
@@ -329,12 +326,8 @@ pub(super) fn withdraw(draft: &mut Draft<'_>, stable: &str) -> bool {
         return false;
     }
     if target > 0 {
-        // Of several routes one may be lower already; on the way back none goes up.
-        lower_only(draft, target, Rules::Gone);
         let ready = draft.seen.ready(stable);
-        let (replicas, kept) = (draft.spec.replicas, draft.spec.percent(target));
-        let detail = format!("{ready} of {replicas} stable pods are ready; the canary keeps {kept} % until stable can take it");
-        draft.wait(WaitingReason::StableReady, detail);
+        keep_uncarried(draft, target, ready, Rules::Gone);
         return false;
     }
     set(draft, 0, Rules::Gone);
@@ -350,6 +343,15 @@ pub(super) fn withdraw(draft: &mut Draft<'_>, stable: &str) -> bool {
     draft.raise.push(effect);
     draft.wait(WaitingReason::WeightVerified, detail);
     false
+}
+
+/// Lowers the canary to what stable's ready pods cannot carry yet, and waits for them. Of several routes one may be lower
+/// already; none goes up.
+fn keep_uncarried(draft: &mut Draft<'_>, weight: i32, ready: i32, rules: Rules) {
+    lower_only(draft, weight, rules);
+    let (replicas, kept) = (draft.spec.replicas, draft.spec.percent(weight));
+    let detail = format!("{ready} of {replicas} stable pods are ready; the canary keeps {kept} % until stable can take it");
+    draft.wait(WaitingReason::StableReady, detail);
 }
 
 /// The weight that so many ready pods of stable cannot carry, rounded up.

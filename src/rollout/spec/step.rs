@@ -121,7 +121,10 @@ impl Background {
 
 const ONE_OF: &str = "must have exactly one of setWeight, setCanaryScale, pause, analysis, setHeaderRoute";
 
-fn too_heavy<T>(field: &str, weight: i32, whole: i32) -> Result<T, SpecError> {
+fn weight(field: &str, weight: i32, whole: i32) -> Result<i32, SpecError> {
+    if (0..=whole).contains(&weight) {
+        return Ok(weight);
+    }
     let named = if whole == TrafficRouting::WHOLE { "" } else { ", trafficRouting.maxTrafficWeight" };
     refuse(field, weight.to_string(), &format!("must be between 0 and {whole}{named}"))
 }
@@ -132,8 +135,7 @@ fn canary_scale(field: &str, scale: &rollout::SetCanaryScale, whole: i32) -> Res
         (Some(replicas), None, false) => {
             refuse(&format!("{field}.replicas"), replicas.to_string(), "must be between 0 and 10000")
         }
-        (None, Some(weight), false) if (0..=whole).contains(&weight) => Ok(CanaryScale::Weight(weight)),
-        (None, Some(weight), false) => too_heavy(&format!("{field}.weight"), weight, whole),
+        (None, Some(found), false) => weight(&format!("{field}.weight"), found, whole).map(CanaryScale::Weight),
         (None, None, true) => Ok(CanaryScale::MatchTrafficWeight),
         _ => refuse(field, "none or several", "must have exactly one of replicas, weight, matchTrafficWeight: true"),
     }
@@ -144,8 +146,7 @@ pub(super) fn parse(index: usize, step: &rollout::Step, whole: i32, managed: &[S
     let field = format!("spec.strategy.canary.steps[{index}]");
     let rollout::Step { set_weight, set_canary_scale, pause, analysis, set_header_route } = step;
     match (set_weight, set_canary_scale, pause, analysis, set_header_route) {
-        (Some(weight), None, None, None, None) if (0..=whole).contains(weight) => Ok(Step::SetWeight(*weight)),
-        (Some(weight), None, None, None, None) => too_heavy(&format!("{field}.setWeight"), *weight, whole),
+        (Some(found), None, None, None, None) => weight(&format!("{field}.setWeight"), *found, whole).map(Step::SetWeight),
         (None, Some(scale), None, None, None) => {
             canary_scale(&format!("{field}.setCanaryScale"), scale, whole).map(Step::SetCanaryScale)
         }

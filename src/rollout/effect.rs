@@ -141,7 +141,7 @@ pub enum Effect {
 /// A write to a route, for people: `HTTPRoute web: canary weight 0 -> 10, header routes staff`.
 #[must_use]
 pub fn weight_in_words(route: &RouteId, from: i32, to: i32, rules: &[String]) -> String {
-    let rules = if rules.is_empty() { String::new() } else { format!(", header routes {}", rules.join(", ")) };
+    let rules = if rules.is_empty() { String::new() } else { format!(", managed routes {}", rules.join(", ")) };
     format!("{route}: canary weight {from} -> {to}{rules}")
 }
 

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::observed::Observed;
 use super::spec::{Step, ValidatedRollout};
+use crate::traffic::gateway::Directs;
 
 /// A broken invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +81,7 @@ pub fn check(before: State<'_>, after: State<'_>, actor: Actor) -> Vec<Violation
     let mut found = Findings::default();
     if actor != Actor::Other {
         weight_rose(before, after, &mut found);
-        header_rules(before, after, &mut found);
+        managed_rules(before, after, &mut found);
         capacity::check(before, after, &mut found);
         ratio::check(before, after, &mut found);
     }
@@ -154,14 +155,14 @@ fn permitted(state: State<'_>) -> i64 {
     weight_of_step(state, status.current_step_index.unwrap_or(0))
 }
 
-/// The names of the rules that the recorded step permits: of each, whether the last step for it up to there had headers.
+/// The names of the rules that the recorded step permits: of each, whether the last step for it up to there matches anything.
 fn permitted_rules(state: State<'_>) -> Vec<&str> {
     let at = state.rollout.status.current_step_index.and_then(|at| usize::try_from(at).ok()).unwrap_or(0);
     let mut names: Vec<&str> = Vec::new();
     for step in state.rollout.steps.iter().take(at + 1) {
-        if let Step::SetHeaderRoute(rule) = step {
+        if let Some(rule) = step.rule() {
             names.retain(|name| *name != rule.name);
-            if !rule.headers.is_empty() {
+            if rule.what != Directs::Nothing {
                 names.push(&rule.name);
             }
         }
@@ -169,27 +170,27 @@ fn permitted_rules(state: State<'_>) -> Vec<&str> {
     if at >= state.rollout.steps.len() { Vec::new() } else { names }
 }
 
-/// Invariants 1, 3 and 24 for requests that go to the canary by their headers, and 6: none is left when it is over.
-fn header_rules(before: State<'_>, after: State<'_>, found: &mut Findings) {
+/// Invariants 1, 3 and 24 for requests that go to the canary beside its weight, and 6: none is left when it is over.
+fn managed_rules(before: State<'_>, after: State<'_>, found: &mut Findings) {
     let status = &after.rollout.status;
-    if before.rollout.status.canary.is_some() && status.canary.is_none() && traffic::possible(after).by_header {
-        found.say(6, "the record says that nothing is under way while a header route is there".to_owned());
+    if before.rollout.status.canary.is_some() && status.canary.is_none() && traffic::possible(after).by_rule {
+        found.say(6, "the record says that nothing is under way while a managed route is there".to_owned());
     }
     if !traffic::a_named_rule_is_new(before, after) {
         return;
     }
     if permitted_rules(after).is_empty() || status.promoting.is_some() || status.canary.is_none() {
-        found.say(1, "a header route was written that the recorded step does not permit".to_owned());
+        found.say(1, "a managed route was written that the recorded step does not permit".to_owned());
     }
     if held(after) {
-        found.say(24, "a header route was written for content that is held".to_owned());
+        found.say(24, "a managed route was written for content that is held".to_owned());
     }
     let behind = selector(after, false).unwrap_or("");
     if ready(after, behind) == 0 {
-        found.say(3, "a header route was written without a ready canary pod".to_owned());
+        found.say(3, "a managed route was written without a ready canary pod".to_owned());
     }
     if after.rollout.hash != behind {
-        found.say(24, format!("a header route was written for revision {behind}, which the spec does not ask for"));
+        found.say(24, format!("a managed route was written for revision {behind}, which the spec does not ask for"));
     }
 }
 

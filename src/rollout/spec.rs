@@ -159,6 +159,7 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
     }
     let whole = routing::whole(canary)?;
     let managed = routing::managed(canary)?;
+    routing::mirrors_somewhere(canary)?;
     let steps = canary.steps.iter().enumerate().map(|(index, step)| step::parse(index, step, whole, &managed));
     let steps = steps.collect::<Result<Vec<_>, _>>()?;
     let background = canary.analysis.as_ref().map(|background| {

@@ -15,7 +15,7 @@ use crate::rollout::managers::Contender;
 use crate::rollout::observed::{Observed, ReplicaSet, Run, Service, TemplateCheck};
 use crate::rollout::spec::{self, SpecError, ValidatedRollout};
 use crate::rollout::trouble::{self, Trouble};
-use crate::traffic::gateway::Gateway;
+use crate::traffic::gateway::{Gateway, Mirrors};
 
 /// How far back a stale look may reach.
 const REMEMBERED: usize = 60;
@@ -298,6 +298,7 @@ impl Cluster {
                 name: "gateway".to_owned(),
                 controller: "model".to_owned(),
                 programmed: true,
+                mirrors: Mirrors::Parts,
             }],
             runs: self.runs.clone(),
             background,

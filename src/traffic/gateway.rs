@@ -6,6 +6,7 @@
 //! touched, in every rule that names both; everything else stays byte for byte. Rules for single requests ([`rules`])
 //! come and go by their names.
 
+mod matching;
 mod rules;
 
 use json_patch::jsonptr::PointerBuf;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::api::names;
 use crate::api::rollout::RouteKind;
-pub use rules::{HeaderRule, has_managed_rules};
+pub use rules::{Directs, ManagedRule, has_managed_rules};
 
 /// The two Services of a Rollout, by name.
 #[derive(Clone, Copy, Debug)]
@@ -148,7 +149,7 @@ pub struct Wanted<'a> {
     /// What all the traffic weighs.
     pub whole: i32,
     /// Rules for single requests, in the order of precedence.
-    pub rules: &'a [HeaderRule],
+    pub rules: &'a [ManagedRule],
     /// Names under which such rules may be there; whatever else has one of them goes.
     pub managed: &'a [String],
 }
@@ -179,7 +180,7 @@ pub struct Change {
 /// the canary also stands behind the route's generation.
 pub fn change(route: &Value, kind: RouteKind, services: Services<'_>, wanted: Wanted<'_>) -> Result<Option<Change>, RouteError> {
     let splits = splits(route, services)?;
-    let standing = rules::standing(route, kind, &splits, wanted.managed, wanted.rules);
+    let standing = rules::standing(route, kind, &splits, wanted);
     let Wanted { weight, whole, .. } = wanted;
     let moves_weights = !is_at(&splits, weight, whole);
     if !moves_weights && label_fits(route, wanted) && standing.fits {
@@ -219,11 +220,11 @@ pub fn present(
     kind: RouteKind,
     services: Services<'_>,
     wanted: Wanted<'_>,
-) -> Result<Vec<HeaderRule>, RouteError> {
+) -> Result<Vec<ManagedRule>, RouteError> {
     let splits = splits(route, services)?;
-    let is_there = |rule: &&HeaderRule| {
+    let is_there = |rule: &&ManagedRule| {
         let one = std::slice::from_ref(*rule);
-        !rules::standing(route, kind, &splits, wanted.managed, one).lacks
+        !rules::standing(route, kind, &splits, Wanted { rules: one, ..wanted }).lacks
     };
     Ok(wanted.rules.iter().filter(is_there).cloned().collect())
 }
@@ -255,6 +256,43 @@ fn pointer(path: &str) -> PointerBuf {
     PointerBuf::parse(path).unwrap_or_default()
 }
 
+/// What copies of requests a gateway can send, as its class lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mirrors {
+    /// None, or it says nothing of it.
+    Nothing,
+    /// Of all requests that a rule matches.
+    All,
+    /// Of a part of them too.
+    Parts,
+}
+
+impl Mirrors {
+    /// Reads `status.supportedFeatures` of a GatewayClass; older ones list plain names.
+    #[must_use]
+    pub fn of(class: &Value) -> Self {
+        let features = class.pointer("/status/supportedFeatures").and_then(Value::as_array);
+        let name = |feature: &Value| feature.get("name").unwrap_or(feature).as_str().map(str::to_owned);
+        let names: Vec<String> = features.into_iter().flatten().filter_map(name).collect();
+        let lists = |what: Self| names.iter().any(|name| name == what.feature());
+        match (lists(Self::All), lists(Self::Parts)) {
+            (true, true) => Self::Parts,
+            (true, false) => Self::All,
+            (false, _) => Self::Nothing,
+        }
+    }
+
+    /// The feature's name in Gateway API.
+    #[must_use]
+    pub const fn feature(self) -> &'static str {
+        match self {
+            Self::Nothing => "",
+            Self::All => "HTTPRouteRequestMirror",
+            Self::Parts => "HTTPRouteRequestPercentageMirror",
+        }
+    }
+}
+
 /// A Gateway that a route attaches to, as observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gateway {
@@ -266,6 +304,8 @@ pub struct Gateway {
     pub controller: String,
     /// Its condition `Programmed` is True.
     pub programmed: bool,
+    /// What its class says of copies of requests.
+    pub mirrors: Mirrors,
 }
 
 /// Has every gateway that the route names taken the route's present generation? If not, why.

@@ -72,7 +72,7 @@ type Refused = (Value, &'static str, Value, &'static str, &'static str);
 
 fn refused_rollouts() -> Vec<Refused> {
     let canary = "/spec/strategy/canary";
-    let one_key = "a step has exactly one of setWeight, setCanaryScale, pause, analysis, setHeaderRoute";
+    let one_key = "a step has exactly one of setWeight, setCanaryScale, pause, analysis, setHeaderRoute, setMirrorRoute";
     let at = |rest: &str| -> &'static str { Box::leak(format!("{canary}{rest}").into_boxed_str()) };
     let name =
         "a Rollout's name may have at most 52 characters, because its ReplicaSets and AnalysisRuns carry it in their names";
@@ -112,6 +112,27 @@ fn refused_rollouts() -> Vec<Refused> {
             json!({"exact": "1", "regex": "1"}),
             "spec.strategy.canary.steps[8].setHeaderRoute.match[0].headerValue",
             "headerValue has exactly one of exact, prefix, regex",
+        ),
+        (
+            rollout(),
+            at("/steps/10/setMirrorRoute/name"),
+            json!("staff"),
+            "spec.strategy.canary",
+            "setMirrorRoute.name must be one of trafficRouting.managedRoutes",
+        ),
+        (
+            rollout(),
+            at("/steps/10/setMirrorRoute/match/0"),
+            json!({}),
+            "spec.strategy.canary.steps[10].setMirrorRoute.match[0]",
+            "a match of setMirrorRoute has at least one of method, path, headers",
+        ),
+        (
+            rollout(),
+            at("/steps/10/setMirrorRoute/match/0/path"),
+            json!({"exact": "/", "regex": "/"}),
+            "spec.strategy.canary.steps[10].setMirrorRoute.match[0].path",
+            "exactly one of exact, prefix, regex is given",
         ),
         (
             rollout(),
@@ -485,9 +506,20 @@ fn violations(schema: &JSONSchemaProps, example: &Value, field: &str, pointer: &
             // A request cannot be created at all, and what one element of a list lacks, another one has.
             None => {
                 let elsewhere = in_list || ["request", "maxSurge"].contains(&name.as_str());
-                let one_of = ["pause", "setCanaryScale", "antiAffinity", "headerValue", "setHeaderRoute", "prometheus", "slo"]
-                    .iter()
-                    .any(|end| field.ends_with(end));
+                let one_of = [
+                    "pause",
+                    "setCanaryScale",
+                    "antiAffinity",
+                    "headerValue",
+                    "setHeaderRoute",
+                    "setMirrorRoute",
+                    "prometheus",
+                    "slo",
+                ]
+                .iter()
+                .any(|end| field.ends_with(end))
+                    || field.contains("].headers.")
+                    || field.ends_with("].path");
                 assert!(elsewhere || one_of, "no example of {field}.{name}");
             }
         }

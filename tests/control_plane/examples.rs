@@ -11,6 +11,11 @@ pub fn rollout() -> Value {
     let mut of_step = analysis.clone();
     (of_step["atMost"], of_step["onInconclusive"]) = (json!("10m"), json!("Continue"));
     let metadata = json!({"labels": {"role": "canary"}, "annotations": {"note": "canary"}});
+    let requests = json!([
+        {"method": {"exact": "GET"}, "path": {"prefix": "/a"}, "headers": {"x-a": {"exact": "1"}, "x-b": {"regex": "1|2"}}},
+        {"path": {"regex": "/a|/b"}}, {"path": {"exact": "/c"}, "headers": {"x-c": {"prefix": "1"}}},
+    ]);
+    let mirror = json!({"setMirrorRoute": {"name": "beta", "percentage": 20, "match": requests}});
     json!({
         "apiVersion": "tidegate.dev/v1alpha1", "kind": "Rollout", "metadata": {"name": "web"},
         "spec": {
@@ -24,7 +29,8 @@ pub fn rollout() -> Value {
                 "trafficRouting": {"gatewayAPI": {"httpRoutes": [{"name": "web"}], "grpcRoutes": [{"name": "api"}]}, "managedRoutes": [{"name": "beta"}], "maxTrafficWeight": 1000},
                 "steps": [{"setWeight": 10}, {"pause": {"duration": "1h30m"}}, {"pause": {}}, {"pause": {"duration": 90}}, {"analysis": of_step},
                     {"setCanaryScale": {"replicas": 1}}, {"setCanaryScale": {"weight": 250}}, {"setCanaryScale": {"matchTrafficWeight": true}},
-                    {"setHeaderRoute": {"name": "beta", "match": [{"headerName": "x-a", "headerValue": {"exact": "1"}}, {"headerName": "x-b", "headerValue": {"prefix": "1"}}, {"headerName": "x-c", "headerValue": {"regex": "1|2"}}]}}, {"setHeaderRoute": {"name": "beta"}}],
+                    {"setHeaderRoute": {"name": "beta", "match": [{"headerName": "x-a", "headerValue": {"exact": "1"}}, {"headerName": "x-b", "headerValue": {"prefix": "1"}}, {"headerName": "x-c", "headerValue": {"regex": "1|2"}}]}}, {"setHeaderRoute": {"name": "beta"}},
+                    mirror, {"setMirrorRoute": {"name": "beta"}}],
                 "analysis": background, "onFailure": "Pause", "scaleDownDelaySeconds": 30, "abortScaleDownDelaySeconds": "0",
                 "scaleDownDelayRevisionLimit": 1, "dynamicStableScale": true, "minPodsPerReplicaSet": 2, "maxUnavailable": "10%",
                 "canaryMetadata": metadata, "stableMetadata": metadata,
@@ -39,10 +45,9 @@ pub fn unrouted() -> Value {
     let mut rollout = rollout();
     let canary = rollout["spec"]["strategy"]["canary"].as_object_mut().unwrap();
     canary.retain(|key, _| ["steps", "analysis", "canaryMetadata", "antiAffinity"].contains(&key.as_str()));
-    canary["steps"]
-        .as_array_mut()
-        .unwrap()
-        .retain(|step| step.get("setCanaryScale").is_none() && step.get("setHeaderRoute").is_none());
+    canary["steps"].as_array_mut().unwrap().retain(|step| {
+        step.get("setCanaryScale").is_none() && step.get("setHeaderRoute").is_none() && step.get("setMirrorRoute").is_none()
+    });
     canary.insert("maxSurge".to_owned(), json!("25%"));
     canary.insert("maxUnavailable".to_owned(), json!(0));
     rollout

@@ -120,7 +120,7 @@ pub async fn gateway(client: Client, namespace: String, script: Arc<Script>) {
     }
 }
 
-const CONTROLLER: &str = "tests.example.com/gateway";
+pub const CONTROLLER: &str = "tests.example.com/gateway";
 
 fn definition(kind: &str, plural: &str, namespaced: bool) -> Value {
     let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});

@@ -7,8 +7,8 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::faults::{Journal, Wire};
-use crate::support;
 use crate::world::{Running, World, in_world, lines, stalled};
+use crate::{play, support};
 
 /// The controller at work for a Rollout `shop` of `shop:1` that is stable.
 async fn stable(world: &World, steps: Value, analysed: bool) -> (Arc<Journal>, Running) {
@@ -482,6 +482,52 @@ async fn a_header_route_comes_and_goes() {
         end(world, &journal, running).await;
         let routes: Vec<String> = world.story(&journal).into_iter().filter(|line| line.starts_with("HTTPRoute")).collect();
         assert_eq!(routes, ["HTTPRoute shop: rule staff", "HTTPRoute shop: a rule less"]);
+        let left = world.object(&world.route("shop")).await;
+        assert_eq!(left.data["spec"]["rules"], world.route("shop")["spec"]["rules"], "the route is as it was");
+    })
+    .await;
+}
+
+/// Protects: copies of requests, on an API server. A class that does not list the feature is told by name, before any pod
+/// moves; when it lists it, the release goes on by itself, and one write brings the rule and one takes it away.
+#[tokio::test]
+async fn a_mirror_route_comes_and_goes() {
+    in_world(async |world| {
+        let matches = json!([{"method": {"exact": "GET"}, "path": {"prefix": "/"}}]);
+        let steps = json!([{"setMirrorRoute": {"name": "shadow", "percentage": 20, "match": matches}}, {"pause": {}}]);
+        let mut rollout = world.rollout("shop", "shop:1");
+        rollout["spec"]["strategy"]["canary"]["trafficRouting"]["managedRoutes"] = json!([{"name": "shadow"}]);
+        rollout["spec"]["strategy"]["canary"]["steps"] = steps;
+        let (journal, running) = healthy(world, &rollout).await;
+        // A class of its own, as others go by the one that all share.
+        let class = json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": world.namespace},
+            "spec": {"controllerName": play::CONTROLLER},
+        });
+        support::create(&world.admin, None, &class, false).await.unwrap();
+        let own = Patch::Merge(json!({"spec": {"gatewayClassName": world.namespace}}));
+        let gateway =
+            json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"namespace": world.namespace}});
+        support::api_of(&world.admin, &gateway, None).patch("gateway", &PatchParams::default(), &own).await.unwrap();
+        world.deploy("shop", "shop:2").await;
+        let gateway = format!("{}/gateway", world.namespace);
+        let why = format!(
+            "setMirrorRoute needs HTTPRouteRequestPercentageMirror, which the GatewayClass of Gateway {gateway} does not list in \
+             status.supportedFeatures"
+        );
+        world.until_stalled("shop", "InvalidSpec", &format!("spec.strategy.canary.steps: {why}")).await;
+        let features = json!([{"name": "HTTPRouteRequestMirror"}, {"name": "HTTPRouteRequestPercentageMirror"}]);
+        let status = Patch::Merge(json!({"status": {"supportedFeatures": features}}));
+        let classes = support::api_of(&world.admin, &class, None);
+        classes.patch_status(&world.namespace, &PatchParams::default(), &status).await.unwrap();
+        world.until_paused("shop", 1).await;
+        world.rest(&journal).await;
+        world.request("shop", "1", "abort").await;
+        world.until("shop", "stopped, its pods gone", |status| status["abort"] == true && status["scaleDowns"].is_null()).await;
+        end(world, &journal, running).await;
+        let routes: Vec<String> = world.story(&journal).into_iter().filter(|line| line.starts_with("HTTPRoute")).collect();
+        assert_eq!(routes, ["HTTPRoute shop: rule shadow", "HTTPRoute shop: a rule less"]);
+        classes.delete(&world.namespace, &DeleteParams::default()).await.unwrap();
         let left = world.object(&world.route("shop")).await;
         assert_eq!(left.data["spec"]["rules"], world.route("shop")["spec"]["rules"], "the route is as it was");
     })

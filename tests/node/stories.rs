@@ -308,3 +308,26 @@ async fn staff_first() {
     })
     .await;
 }
+
+/// Protects: the users of a gateway that accepts mirrors and then answers 500, as Traefik does: its class does not list them,
+/// so the release is refused in words before a pod moves, and no request is lost; without that step it goes on.
+#[tokio::test]
+async fn mirrors_where_there_are_none() {
+    let matches = json!([{"path": {"prefix": "/"}}]);
+    let mut spec = canary(json!({"steps": [{"setMirrorRoute": {"name": "shadow", "match": matches}}, {"setWeight": 50}]}));
+    spec["spec"]["strategy"]["canary"]["trafficRouting"] = json!({"managedRoutes": [{"name": "shadow"}]});
+    story("mirrors", spec, async |shop: &Shop| {
+        let load = shop.load(RATE);
+        shop.release("2").await;
+        let why = "setMirrorRoute needs HTTPRouteRequestMirror, which the GatewayClass of Gateway testbed-gateway/gateway does \
+                   not list in status.supportedFeatures";
+        let why = format!("spec.strategy.canary.steps: {why}");
+        shop.until(&why, |status| status.message.as_deref() == Some(&why)).await;
+        shop.pods(2).await;
+        shop.change(json!({"spec": {"strategy": {"canary": {"steps": [{"setWeight": 50}]}}}})).await;
+        shop.promoted().await;
+        shop.pods(2).await;
+        load.end().assert_none_lost();
+    })
+    .await;
+}

@@ -19,6 +19,7 @@ enum Step {
     Condition,
     Slo,
     Header(&'static str, bool),
+    Mirror(&'static str, bool),
 }
 
 impl Step {
@@ -38,12 +39,16 @@ impl Step {
                 json!({"setHeaderRoute": {"name": name, "match": [{"headerName": "x", "headerValue": {"exact": name}}]}})
             }
             Self::Header(name, false) => json!({"setHeaderRoute": {"name": name}}),
+            Self::Mirror(name, true) => {
+                json!({"setMirrorRoute": {"name": name, "percentage": 50, "match": [{"path": {"prefix": "/"}}]}})
+            }
+            Self::Mirror(name, false) => json!({"setMirrorRoute": {"name": name}}),
         }
     }
 
     /// Does it need a router?
     const fn needs_router(&self) -> bool {
-        matches!(self, Self::Replicas(_) | Self::Scale(_) | Self::MatchWeight | Self::Header(..))
+        matches!(self, Self::Replicas(_) | Self::Scale(_) | Self::MatchWeight | Self::Header(..) | Self::Mirror(..))
     }
 }
 
@@ -58,6 +63,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Condition),
         1 => Just(Step::Slo),
         2 => (prop::sample::select(vec!["a", "b"]), any::<bool>()).prop_map(|(name, on)| Step::Header(name, on)),
+        1 => (prop::sample::select(vec!["a", "b"]), any::<bool>()).prop_map(|(name, on)| Step::Mirror(name, on)),
     ]
 }
 

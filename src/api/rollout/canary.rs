@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::routing::{RouteId, RouteKind, SetHeaderRoute, TrafficRouting};
+use super::routing::{RouteId, RouteKind, SetHeaderRoute, SetMirrorRoute, TrafficRouting};
 use crate::api::analysis::Argument;
 use crate::api::{Duration, Percent, PodCount};
 
@@ -24,6 +24,7 @@ use crate::api::{Duration, Percent, PodCount};
 #[x_kube(validation = Rule::new("has(self.trafficRouting) || !has(self.scaleDownDelayRevisionLimit)").message("scaleDownDelayRevisionLimit needs trafficRouting: without it old pods go at once"))]
 #[x_kube(validation = Rule::new("has(self.trafficRouting) || !has(self.steps) || self.steps.all(step, !has(step.setCanaryScale))").message("setCanaryScale needs trafficRouting: without it pods are the traffic, and setWeight sets them"))]
 #[x_kube(validation = Rule::new("!has(self.steps) || self.steps.all(step, !has(step.setHeaderRoute) || (has(self.trafficRouting) && has(self.trafficRouting.managedRoutes) && self.trafficRouting.managedRoutes.exists(route, route.name == step.setHeaderRoute.name)))").message("setHeaderRoute.name must be one of trafficRouting.managedRoutes"))]
+#[x_kube(validation = Rule::new("!has(self.steps) || self.steps.all(step, !has(step.setMirrorRoute) || (has(self.trafficRouting) && has(self.trafficRouting.managedRoutes) && self.trafficRouting.managedRoutes.exists(route, route.name == step.setMirrorRoute.name)))").message("setMirrorRoute.name must be one of trafficRouting.managedRoutes"))]
 #[x_kube(validation = Rule::new("!has(self.steps) || self.steps.all(step, (!has(step.setWeight) || step.setWeight <= (has(self.trafficRouting) && has(self.trafficRouting.maxTrafficWeight) ? self.trafficRouting.maxTrafficWeight : 100)) && (!has(step.setCanaryScale) || !has(step.setCanaryScale.weight) || step.setCanaryScale.weight <= (has(self.trafficRouting) && has(self.trafficRouting.maxTrafficWeight) ? self.trafficRouting.maxTrafficWeight : 100)))").message("setWeight and setCanaryScale.weight must not be more than trafficRouting.maxTrafficWeight, which is 100 where it is not given"))]
 pub struct Canary {
     /// Service whose pods are the stable revision's. Without `trafficRouting` it may be left out.
@@ -97,7 +98,7 @@ impl Canary {
         self.traffic_routing.as_ref().map_or(TrafficRouting::WHOLE, TrafficRouting::whole)
     }
 
-    /// Names of the rules that `setHeaderRoute` may add, in the order of precedence.
+    /// Names of the rules that steps may add, in the order of precedence.
     pub fn managed_routes(&self) -> impl Iterator<Item = &str> {
         self.traffic_routing.iter().flat_map(|routing| &routing.managed_routes).map(|route| route.name.as_str())
     }
@@ -132,7 +133,7 @@ pub struct DryRun {
 /// One step: exactly one of the fields.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.setWeight), has(self.setCanaryScale), has(self.pause), has(self.analysis), has(self.setHeaderRoute)].filter(x, x).size() == 1").message("a step has exactly one of setWeight, setCanaryScale, pause, analysis, setHeaderRoute"))]
+#[x_kube(validation = Rule::new("[has(self.setWeight), has(self.setCanaryScale), has(self.pause), has(self.analysis), has(self.setHeaderRoute), has(self.setMirrorRoute)].filter(x, x).size() == 1").message("a step has exactly one of setWeight, setCanaryScale, pause, analysis, setHeaderRoute, setMirrorRoute"))]
 pub struct Step {
     /// Traffic for the canary, 0..`maxTrafficWeight`: percent, where that is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -150,6 +151,9 @@ pub struct Step {
     /// Send all requests with certain headers to the canary, whatever its weight, from this step on until one without `match`, or the end of the steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set_header_route: Option<SetHeaderRoute>,
+    /// Send copies of requests to the canary too, from this step on until one without `match`, or the end of the steps. Nobody gets the answers. Needs a gateway whose GatewayClass lists HTTPRouteRequestMirror among its supportedFeatures, and HTTPRouteRequestPercentageMirror for less than all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_mirror_route: Option<SetMirrorRoute>,
 }
 
 /// Labels and annotations of the pods of one role.

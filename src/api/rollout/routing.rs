@@ -1,5 +1,7 @@
 //! What splits the traffic: routes, their rules, and which requests go to the canary by their headers.
 
+use std::collections::BTreeMap;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +13,7 @@ pub struct TrafficRouting {
     /// Gateway API routes.
     #[serde(rename = "gatewayAPI")]
     pub gateway_api: GatewayApi,
-    /// Names of the rules that `setHeaderRoute` steps add to the routes, first in the routes and in this order. Whatever rule has such a name is Tidegate's: it is removed when its steps are over. Needs Gateway API 1.4, where rules have names.
+    /// Names of the rules that `setHeaderRoute` and `setMirrorRoute` steps add to the routes, first in the routes and in this order. Whatever rule has such a name is Tidegate's: it is removed when its steps are over. Needs Gateway API 1.4, where rules have names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub managed_routes: Vec<ManagedRoute>,
@@ -187,5 +189,63 @@ pub struct HeaderValue {
     /// Values that this regular expression matches, in the gateway's own syntax.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
+    pub regex: Option<String>,
+}
+
+/// Copies of requests that go to the canary, whose answers nobody gets.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub struct SetMirrorRoute {
+    /// Name of the rule; one of `trafficRouting.managedRoutes`.
+    #[schemars(length(min = 1, max = 50))]
+    pub name: String,
+    /// Which requests: those that meet any of these. None: the rule is removed.
+    #[serde(default, rename = "match", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    pub matches: Vec<MirrorMatch>,
+    /// How many of them, in percent; 1..100. Default 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub percentage: Option<i32>,
+}
+
+/// Requests that meet all of the fields; at least one is given.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq, KubeSchema)]
+#[x_kube(validation = Rule::new("has(self.method) || has(self.path) || (has(self.headers) && size(self.headers) > 0)").message("a match of setMirrorRoute has at least one of method, path, headers"))]
+pub struct MirrorMatch {
+    /// Their method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<MethodMatch>,
+    /// Their path. `prefix` is by whole elements of the path, as in an HTTPRoute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<TextMatch>,
+    /// Headers that they have, by name; letters of a name in either case are the same.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 4))]
+    pub headers: BTreeMap<String, TextMatch>,
+}
+
+/// A method of HTTP.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub struct MethodMatch {
+    /// This one.
+    #[schemars(length(min = 1, max = 16), regex(pattern = r"^(GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH)$"))]
+    pub exact: String,
+}
+
+/// A text: exactly one of the fields.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq, KubeSchema)]
+#[x_kube(validation = Rule::new("[has(self.exact), has(self.prefix), has(self.regex)].filter(x, x).size() == 1").message("exactly one of exact, prefix, regex is given"))]
+pub struct TextMatch {
+    /// This one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub exact: Option<String>,
+    /// Those that begin with this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub prefix: Option<String>,
+    /// Those that this regular expression matches, in the gateway's own syntax.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
     pub regex: Option<String>,
 }

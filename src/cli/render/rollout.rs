@@ -240,6 +240,15 @@ fn step_words(step: &Step, whole: i32) -> String {
             headers => format!("header route {name} by {}", headers.join(", ")),
         };
     }
+    if let Some(route) = &step.set_mirror_route {
+        let name = text::clean(&route.name, NAME);
+        let part = route.percentage.unwrap_or(100);
+        return if route.matches.is_empty() {
+            format!("remove mirror route {name}")
+        } else {
+            format!("mirror route {name} with {part} % of what it matches")
+        };
+    }
     match (step.set_weight, &step.pause, &step.analysis) {
         (Some(weight), _, _) => format!("set weight {} %", percent(weight, whole)),
         (_, Some(pause), _) => {

@@ -23,9 +23,9 @@ use crate::rollout::dress::Dress;
 use crate::rollout::managers::{self, Contender};
 use crate::rollout::objects;
 use crate::rollout::observed::{self, Observed, Run, TemplateCheck, Worn};
-use crate::rollout::spec::{Step, ValidatedRollout};
+use crate::rollout::spec::ValidatedRollout;
 use crate::rollout::trouble::{self, Trouble};
-use crate::traffic::gateway::Gateway;
+use crate::traffic::gateway::{Gateway, Mirrors};
 
 /// A kind of route as Gateway API serves it.
 #[must_use]
@@ -349,14 +349,15 @@ async fn get_gateway(client: &Client, namespace: String, name: String) -> Result
     let controller = class.as_ref().and_then(|class| class.data.pointer("/spec/controllerName")).and_then(Value::as_str);
     let programmed = is_programmed(&gateway);
     let controller = controller.unwrap_or("").to_owned();
-    Ok(Some(Gateway { namespace, name, controller, programmed }))
+    let mirrors = class.as_ref().map_or(Mirrors::Nothing, |class| Mirrors::of(&class.data));
+    Ok(Some(Gateway { namespace, name, controller, programmed, mirrors }))
 }
 
 /// Before Gateway API 1.4 the API server drops a rule's name, and with it the way to know a rule that is to be removed
 /// again. Asked, by a dry run, before the first one is added.
 async fn try_rule_names(client: &Client, rollout: &ValidatedRollout, seen: &Observed) -> Result<bool, Error> {
     let step = rollout.status.current_step_index.and_then(|index| usize::try_from(index).ok()).unwrap_or(0);
-    let asks = rollout.steps.iter().skip(step).any(|step| matches!(step, Step::SetHeaderRoute(_)));
+    let asks = rollout.steps.iter().skip(step).any(|step| step.rule().is_some());
     if !asks || rollout.status.stable.as_ref().is_none_or(|stable| stable.digest == rollout.digest) {
         return Ok(true);
     }

@@ -7,6 +7,7 @@ use crate::api::condition::rollout as reasons;
 use crate::api::rollout::{RolloutPhase, WaitingReason};
 use crate::rollout::observed::TemplateCheck;
 use crate::rollout::spec::Step;
+use crate::traffic::gateway::{Directs, Mirrors};
 
 /// After this long without a word, a gateway counts as silent. Traefik's slowest default answers within 2 s.
 const SILENT_GATEWAY: std::time::Duration = std::time::Duration::from_secs(60);
@@ -61,8 +62,10 @@ fn describe_step(draft: &mut Draft<'_>, index: usize) {
         Step::SetCanaryScale(_) => format!("setCanaryScale, {} pods", draft.spec.canary_pods_at(index)),
         Step::Pause(_) => "pause".to_owned(),
         Step::Analysis(_) => "analysis".to_owned(),
-        Step::SetHeaderRoute(rule) if rule.headers.is_empty() => format!("setHeaderRoute {}, removed", rule.name),
-        Step::SetHeaderRoute(rule) => format!("setHeaderRoute {}", rule.name),
+        step @ (Step::SetHeaderRoute(rule) | Step::SetMirrorRoute(rule)) => {
+            let kind = if matches!(step, Step::SetHeaderRoute(_)) { "setHeaderRoute" } else { "setMirrorRoute" };
+            format!("{kind} {}{}", rule.name, if rule.what == Directs::Nothing { ", removed" } else { "" })
+        }
     };
     draft.say(RolloutPhase::Progressing, reasons::STEPPING, format!("step {} of {of}: {what}", index + 1));
 }
@@ -74,7 +77,7 @@ fn step(draft: &mut Draft<'_>, index: usize) -> Gate {
     }
     let open = match draft.spec.steps[index].clone() {
         // The routes are as this step wants them: see above.
-        Step::SetWeight(_) | Step::SetHeaderRoute(_) => true,
+        Step::SetWeight(_) | Step::SetHeaderRoute(_) | Step::SetMirrorRoute(_) => true,
         Step::SetCanaryScale(_) => scale::canary_has(draft, draft.spec.canary_pods_at(index)),
         Step::Pause(length) => pause_step(draft, length),
         Step::Analysis(_) => analysis::step(draft, index),
@@ -124,6 +127,21 @@ fn superseded_is_off(draft: &mut Draft<'_>) -> bool {
     }
 }
 
+/// Which gateway cannot send the copies of requests that a step from here on asks for. One that says nothing of it is not
+/// tried: there are gateways that accept such a rule and then answer nothing but 500.
+fn cannot_mirror(draft: &Draft<'_>) -> Option<String> {
+    let asks = |step: &Step| match &step.rule()?.what {
+        Directs::Mirrored { percentage, .. } => Some(if *percentage < 100 { Mirrors::Parts } else { Mirrors::All }),
+        Directs::ByHeader(_) | Directs::Nothing => None,
+    };
+    let needed = draft.spec.steps.iter().skip(draft.step_index()).filter_map(asks).max()?;
+    let gateway = draft.seen.gateways.iter().find(|gateway| gateway.mirrors < needed)?;
+    let (namespace, name, feature) = (&gateway.namespace, &gateway.name, needed.feature());
+    Some(format!(
+        "setMirrorRoute needs {feature}, which the GatewayClass of Gateway {namespace}/{name} does not list in status.supportedFeatures"
+    ))
+}
+
 /// Can this spec be carried out at all? Asked before any pod moves. An analysis that has begun carries its own copy of
 /// the template, so a template that breaks later stops nothing.
 fn spec_can_run(draft: &Draft<'_>) -> Result<(), String> {
@@ -131,9 +149,11 @@ fn spec_can_run(draft: &Draft<'_>) -> Result<(), String> {
         return Err(format!("spec.template: the API server refuses it: {why}"));
     }
     if !draft.seen.rules_have_names {
-        let why =
-            "steps: setHeaderRoute needs Gateway API 1.4 or newer, where rules of routes have names; this cluster drops them";
+        let why = "steps: setHeaderRoute and setMirrorRoute need Gateway API 1.4 or newer, where rules of routes have names; this cluster drops them";
         return Err(format!("spec.strategy.canary.{why}"));
+    }
+    if let Some(why) = cannot_mirror(draft) {
+        return Err(format!("spec.strategy.canary.steps: {why}"));
     }
     // Without its routes nobody knows the ports that queries may name; that is said of the routes, and nothing goes on.
     if draft.seen.routes.iter().any(|(_, route)| route.is_none()) {

@@ -7,7 +7,7 @@ use super::{Draft, Effect, Situation, analysis, ratio};
 use crate::api::condition::rollout as reasons;
 use crate::api::rollout::{RolloutPhase, RouteId, WaitingReason, Weights};
 use crate::rollout::spec::ValidatedRollout;
-use crate::traffic::gateway::{self, Change, HeaderRule, Services, Wanted};
+use crate::traffic::gateway::{self, Change, ManagedRule, Services, Wanted};
 
 /// Which rules for single requests a route is to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,13 +106,13 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    fn change(self, weight: i32, rules: &[HeaderRule]) -> Result<Option<Change>, gateway::RouteError> {
+    fn change(self, weight: i32, rules: &[ManagedRule]) -> Result<Option<Change>, gateway::RouteError> {
         let wanted = Wanted { weight, whole: self.spec.whole, rules, managed: &self.spec.managed };
         gateway::change(self.route, self.id.kind, services(self.spec), wanted)
     }
 
     /// Those of the rules that it has.
-    fn present(self, rules: &[HeaderRule]) -> Vec<HeaderRule> {
+    fn present(self, rules: &[ManagedRule]) -> Vec<ManagedRule> {
         let wanted = Wanted { weight: 0, whole: self.spec.whole, rules, managed: &self.spec.managed };
         gateway::present(self.route, self.id.kind, services(self.spec), wanted).unwrap_or_default()
     }
@@ -124,17 +124,18 @@ fn parts<'a>(draft: &Draft<'a>) -> Vec<Part<'a>> {
 }
 
 /// The rules that the step under way asks for; none where no canary is under way.
-fn step_rules(draft: &Draft<'_>) -> Vec<HeaderRule> {
+fn step_rules(draft: &Draft<'_>) -> Vec<ManagedRule> {
     if draft.situation() == Situation::Canary { draft.spec.rules_at(draft.step_index()) } else { Vec::new() }
 }
 
 /// The rules that a route is to have.
-fn rules_of(draft: &Draft<'_>, part: Part<'_>, rules: Rules) -> Vec<HeaderRule> {
-    match rules {
+fn rules_of(draft: &Draft<'_>, part: Part<'_>, rules: Rules) -> Vec<ManagedRule> {
+    let all = match rules {
         Rules::OfTheStep => step_rules(draft),
         Rules::Kept => part.present(&step_rules(draft)),
         Rules::Gone => Vec::new(),
-    }
+    };
+    all.into_iter().filter(|rule| rule.is_for(part.id.kind)).collect()
 }
 
 /// What is to be done to a route.
@@ -240,7 +241,7 @@ fn reach(draft: &mut Draft<'_>, wanted: i32, rules: Rules) -> bool {
     }
     let needed = draft.spec.pods_for(wanted).max(i32::from(adds));
     let available = draft.seen.replica_set(&hash).map_or(0, |set| set.available.min(set.ready));
-    let for_what = if adds { "the header routes".to_owned() } else { format!("a weight of {} %", draft.spec.percent(wanted)) };
+    let for_what = if adds { "the managed routes".to_owned() } else { format!("a weight of {} %", draft.spec.percent(wanted)) };
     if available < needed {
         draft.wait_for_pods(needed, format!("{available} of {needed} canary pods are available for {for_what}"));
         return false;
@@ -257,7 +258,7 @@ fn reach(draft: &mut Draft<'_>, wanted: i32, rules: Rules) -> bool {
         analysis::slo::begin(draft);
     }
     set(draft, wanted, rules);
-    let what = if adds { "the header routes were".to_owned() } else { format!("weight {} % was", draft.spec.percent(wanted)) };
+    let what = if adds { "the managed routes were".to_owned() } else { format!("weight {} % was", draft.spec.percent(wanted)) };
     draft.wait(WaitingReason::WeightVerified, format!("{what} written just now"));
     false
 }

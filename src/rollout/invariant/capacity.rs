@@ -33,7 +33,7 @@ fn shrank(before: State<'_>, after: State<'_>, hash: &str, found: &mut Findings)
     // Without a router, where there may be only one pod at all, none can come before it goes.
     let single = !routed && ratio::limits(after).0 < 2;
     for service in [true, false].into_iter().filter(|_| !single) {
-        let carries = if service { possible.stable > 0 } else { possible.canary > 0 || possible.by_header };
+        let carries = if service { possible.stable > 0 } else { possible.canary > 0 || possible.by_rule };
         if to == 0 && selector(after, service) == Some(hash) && after.rollout.replicas > 0 && (service || carries) {
             found.say(5, format!("{hash} was scaled to 0 while a Service with traffic points at it"));
         }
@@ -44,7 +44,7 @@ fn shrank(before: State<'_>, after: State<'_>, hash: &str, found: &mut Findings)
         && hash == after.rollout.hash
         && !stable
         && from > to
-        && (possible.canary > 0 || possible.by_header || !confirmed)
+        && (possible.canary > 0 || possible.by_rule || !confirmed)
     {
         let weight = possible.canary;
         found.say(6, format!("the aborted canary was scaled down at weight {weight}, confirmed {confirmed}"));
@@ -68,7 +68,7 @@ fn selector_moved(before: State<'_>, after: State<'_>, stable: bool, found: &mut
     let possible = traffic::possible(after);
     let share = if stable { possible.stable } else { possible.canary };
     let (needed, there) = (pods_for(after, share), i64::from(ready(after, hash)));
-    let needed = needed.max(i64::from(!stable && possible.by_header));
+    let needed = needed.max(i64::from(!stable && possible.by_rule));
     // Without a router it is people who use the Service, and any pod answers.
     let needed = if after.rollout.routed { needed } else { i64::from(stable && after.rollout.replicas > 0) };
     let which = if stable { "stable" } else { "canary" };

@@ -11,8 +11,8 @@ pub(super) struct Traffic {
     pub canary: i64,
     /// Largest share of stable in any rule, likewise.
     pub stable: i64,
-    /// A rule that steps may add sends single requests to the canary.
-    pub by_header: bool,
+    /// A rule that steps may add sends single requests, or copies of them, to the canary.
+    pub by_rule: bool,
 }
 
 /// Rules with a name that belongs to the Rollout's steps.
@@ -26,12 +26,22 @@ pub(super) fn named_rules<'a>(state: State<'_>, route: &'a Value) -> Vec<&'a Val
     route.pointer("/spec/rules").and_then(Value::as_array).into_iter().flatten().filter(ours).collect()
 }
 
-/// Was such a rule added, or changed?
+/// A rule apart from the weights of its Services.
+fn unweighed(rule: &Value) -> Value {
+    let mut rule = rule.clone();
+    let backends = rule.get_mut("backendRefs").and_then(Value::as_array_mut).filter(|backends| backends.len() > 1);
+    for backend in backends.into_iter().flatten().filter_map(Value::as_object_mut) {
+        backend.remove("weight");
+    }
+    rule
+}
+
+/// Was such a rule added, or changed in more than its weights?
 pub(super) fn a_named_rule_is_new(before: State<'_>, after: State<'_>) -> bool {
     after.cluster.routes.iter().filter_map(|(id, route)| Some((id, route.as_ref()?))).any(|(id, route)| {
         let old = before.cluster.routes.iter().find(|(known, _)| known == id).and_then(|(_, route)| route.as_ref());
-        let old = old.map(|old| named_rules(before, old)).unwrap_or_default();
-        named_rules(after, route).iter().any(|rule| !old.contains(rule))
+        let old: Vec<Value> = old.into_iter().flat_map(|old| named_rules(before, old)).map(unweighed).collect();
+        named_rules(after, route).into_iter().any(|rule| !old.contains(&unweighed(rule)))
     })
 }
 
@@ -40,16 +50,23 @@ fn rules(state: State<'_>, route: &Value) -> Vec<Option<(i64, i64)>> {
     let named = named_rules(state, route);
     let rules = route.pointer("/spec/rules").and_then(Value::as_array).into_iter().flatten();
     // Rules that come and go move the places of the others.
-    let rules = rules.filter(|rule| !named.contains(rule));
-    let weights = |rule: &Value| {
-        let backends = rule.get("backendRefs").and_then(Value::as_array)?;
-        let weight = |name: &str| {
-            let backend = backends.iter().find(|backend| backend.get("name").and_then(Value::as_str) == Some(name))?;
-            Some(backend.get("weight").and_then(Value::as_i64).unwrap_or(1))
-        };
-        Some((weight(&state.rollout.canary_service)?, weight(&state.rollout.stable_service)?))
+    rules.filter(|rule| !named.contains(rule)).map(|rule| weights(state, rule)).collect()
+}
+
+/// Weights of the canary and of stable in a rule, where it names both.
+fn weights(state: State<'_>, rule: &Value) -> Option<(i64, i64)> {
+    let backends = rule.get("backendRefs").and_then(Value::as_array)?;
+    let weight = |name: &str| {
+        let backend = backends.iter().find(|backend| backend.get("name").and_then(Value::as_str) == Some(name))?;
+        Some(backend.get("weight").and_then(Value::as_i64).unwrap_or(1))
     };
-    rules.map(weights).collect()
+    Some((weight(&state.rollout.canary_service)?, weight(&state.rollout.stable_service)?))
+}
+
+/// The same of all rules of a route that name both, also those that steps added.
+fn all_weights(state: State<'_>, route: &Value) -> Vec<(i64, i64)> {
+    let rules = route.pointer("/spec/rules").and_then(Value::as_array).into_iter().flatten();
+    rules.filter_map(|rule| weights(state, rule)).collect()
 }
 
 fn share(state: State<'_>, part: i64, sum: i64) -> i64 {
@@ -57,10 +74,10 @@ fn share(state: State<'_>, part: i64, sum: i64) -> i64 {
 }
 
 fn over<'a>(state: State<'_>, routes: impl Iterator<Item = &'a Value>) -> Traffic {
-    let mut traffic = Traffic { canary: 0, stable: 0, by_header: false };
+    let mut traffic = Traffic { canary: 0, stable: 0, by_rule: false };
     let routes: Vec<&Value> = routes.collect();
-    traffic.by_header = routes.iter().any(|route| !named_rules(state, route).is_empty());
-    for (canary, stable) in routes.into_iter().flat_map(|route| rules(state, route)).flatten() {
+    traffic.by_rule = routes.iter().any(|route| !named_rules(state, route).is_empty());
+    for (canary, stable) in routes.into_iter().flat_map(|route| all_weights(state, route)) {
         traffic.canary = traffic.canary.max(share(state, canary, canary + stable));
         traffic.stable = traffic.stable.max(share(state, stable, canary + stable));
     }
@@ -73,7 +90,7 @@ pub(super) fn written_sums_up(before: State<'_>, after: State<'_>) -> bool {
     let whole = i64::from(after.rollout.whole);
     let known = |route: &Value| before.cluster.routes.iter().any(|(_, old)| old.as_ref() == Some(route));
     let written = after.cluster.routes.iter().filter_map(|(_, route)| route.as_ref()).filter(|route| !known(route));
-    let mut rules = written.flat_map(|route| rules(after, route)).flatten();
+    let mut rules = written.flat_map(|route| all_weights(after, route));
     rules.all(|(canary, stable)| canary + stable == whole && (0..=whole).contains(&canary))
 }
 

@@ -6,7 +6,7 @@ use super::{SpecError, refuse, routing};
 use crate::api::analysis::{Argument, Metric};
 use crate::api::rollout::{self, DryRun, OnInconclusive, TemplateRef, TrafficRouting};
 use crate::api::{Duration, Percent};
-use crate::traffic::gateway::HeaderRule;
+use crate::traffic::gateway::ManagedRule;
 
 /// Largest compiled pattern, in bytes: a pattern is anybody's text.
 const LARGEST_PATTERN: usize = 64 * 1024;
@@ -23,7 +23,20 @@ pub enum Step {
     /// Run an analysis to its end.
     Analysis(Analysis),
     /// Send requests to the canary by their headers; without headers, no longer.
-    SetHeaderRoute(HeaderRule),
+    SetHeaderRoute(ManagedRule),
+    /// Send copies of requests to the canary too; without a match, no longer.
+    SetMirrorRoute(ManagedRule),
+}
+
+impl Step {
+    /// The rule that it asks for, or asks to be gone.
+    #[must_use]
+    pub const fn rule(&self) -> Option<&ManagedRule> {
+        match self {
+            Self::SetHeaderRoute(rule) | Self::SetMirrorRoute(rule) => Some(rule),
+            Self::SetWeight(_) | Self::SetCanaryScale(_) | Self::Pause(_) | Self::Analysis(_) => None,
+        }
+    }
 }
 
 /// How many pods the canary has.
@@ -119,7 +132,7 @@ impl Background {
     pub const ACCEPT: Percent = Percent::whole(95);
 }
 
-const ONE_OF: &str = "must have exactly one of setWeight, setCanaryScale, pause, analysis, setHeaderRoute";
+const ONE_OF: &str = "must have exactly one of setWeight, setCanaryScale, pause, analysis, setHeaderRoute, setMirrorRoute";
 
 fn weight(field: &str, weight: i32, whole: i32) -> Result<i32, SpecError> {
     if (0..=whole).contains(&weight) {
@@ -144,14 +157,14 @@ fn canary_scale(field: &str, scale: &rollout::SetCanaryScale, whole: i32) -> Res
 /// Reads one step; its place is part of what a refusal says.
 pub(super) fn parse(index: usize, step: &rollout::Step, whole: i32, managed: &[String]) -> Result<Step, SpecError> {
     let field = format!("spec.strategy.canary.steps[{index}]");
-    let rollout::Step { set_weight, set_canary_scale, pause, analysis, set_header_route } = step;
-    match (set_weight, set_canary_scale, pause, analysis, set_header_route) {
-        (Some(found), None, None, None, None) => weight(&format!("{field}.setWeight"), *found, whole).map(Step::SetWeight),
-        (None, Some(scale), None, None, None) => {
+    let rollout::Step { set_weight, set_canary_scale, pause, analysis, set_header_route, set_mirror_route } = step;
+    match (set_weight, set_canary_scale, pause, analysis, set_header_route, set_mirror_route) {
+        (Some(found), None, None, None, None, None) => weight(&format!("{field}.setWeight"), *found, whole).map(Step::SetWeight),
+        (None, Some(scale), None, None, None, None) => {
             canary_scale(&format!("{field}.setCanaryScale"), scale, whole).map(Step::SetCanaryScale)
         }
-        (None, None, Some(pause), None, None) => Ok(Step::Pause(pause.duration.map(|d| d.std()))),
-        (None, None, None, Some(analysis), None) => {
+        (None, None, Some(pause), None, None, None) => Ok(Step::Pause(pause.duration.map(|d| d.std()))),
+        (None, None, None, Some(analysis), None, None) => {
             let field = format!("{field}.analysis");
             if analysis.at_most.is_some_and(|at_most| at_most.std().is_zero()) {
                 return refuse(&format!("{field}.atMost"), "0s", "must be longer than that");
@@ -160,8 +173,11 @@ pub(super) fn parse(index: usize, step: &rollout::Step, whole: i32, managed: &[S
             let passes_inconclusive = analysis.on_inconclusive == OnInconclusive::Continue;
             Ok(Step::Analysis(Analysis { at_most: analysis.at_most, passes_inconclusive, ..parsed }))
         }
-        (None, None, None, None, Some(rule)) => {
+        (None, None, None, None, Some(rule), None) => {
             routing::header_route(&format!("{field}.setHeaderRoute"), rule, managed).map(Step::SetHeaderRoute)
+        }
+        (None, None, None, None, None, Some(rule)) => {
+            routing::mirror_route(&format!("{field}.setMirrorRoute"), rule, managed).map(Step::SetMirrorRoute)
         }
         _ => refuse(&field, "none or several", ONE_OF),
     }

@@ -1,20 +1,44 @@
-//! Rules that send requests with certain headers to the canary: copies of the rules that name both Services, with the
-//! headers added to what they match, and the canary as the only backend. They come first in the route and are known by
-//! their names.
+//! Rules that steps ask for: copies of the rules that name both Services, which match less. One sends requests with certain
+//! headers to the canary alone; one goes by the weights like the rule it is a copy of, and sends copies of requests to the
+//! canary too. They come first in the route and are known by their names.
 
 use json_patch::{AddOperation, PatchOperation, RemoveOperation};
 use serde_json::{Value, json};
 
-use super::{RuleSplit, pointer, test};
-use crate::api::rollout::{HeaderMatch, RouteKind, is_managed_rule};
+use super::{RuleSplit, Wanted, matching, pointer, test};
+use crate::api::rollout::{HeaderMatch, MirrorMatch, RouteKind, is_managed_rule};
 
 /// A rule that steps ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeaderRule {
+pub struct ManagedRule {
     /// Its name: one of `managedRoutes`.
     pub name: String,
-    /// What a request must have, all of it; never empty in a rule that is wanted.
-    pub headers: Vec<HeaderMatch>,
+    /// What it does.
+    pub what: Directs,
+}
+
+impl ManagedRule {
+    /// Does a route of this kind get it?
+    #[must_use]
+    pub const fn is_for(&self, kind: RouteKind) -> bool {
+        matches!((&self.what, kind), (Directs::ByHeader(_), _) | (Directs::Mirrored { .. }, RouteKind::Http))
+    }
+}
+
+/// What a rule that steps ask for does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Directs {
+    /// There is none; never so in a rule that is wanted.
+    Nothing,
+    /// Sends the requests that have all of these headers to the canary alone.
+    ByHeader(Vec<HeaderMatch>),
+    /// Sends copies of requests to the canary too. HTTPRoutes only.
+    Mirrored {
+        /// Which requests: those that meet any of these.
+        of: Vec<MirrorMatch>,
+        /// How many of them, in percent; 1..=100.
+        percentage: i32,
+    },
 }
 
 /// The managed rules of a live route: their places, in order.
@@ -42,65 +66,89 @@ pub(super) struct Standing {
 }
 
 /// Compares. `splits` are those of the rules that name both Services.
-pub(super) fn standing(route: &Value, kind: RouteKind, splits: &[RuleSplit], names: &[String], rules: &[HeaderRule]) -> Standing {
-    let live = live(route, names);
+pub(super) fn standing(route: &Value, kind: RouteKind, splits: &[RuleSplit], wanted: Wanted<'_>) -> Standing {
+    let live = live(route, wanted.managed);
     let at = |index: usize| &route["spec"]["rules"][index];
-    let wanted: Vec<Value> = rules
+    let own = |split: &&RuleSplit| !live.contains(&split.rule);
+    let rules: Vec<Value> = wanted
+        .rules
         .iter()
         .flat_map(|rule| {
-            let copies = splits.iter().filter_map(|split| copy(at(split.rule), kind, split, rule));
+            let copies = splits.iter().filter(own).filter_map(|split| copy(at(split.rule), kind, split, rule, wanted));
             copies.enumerate().map(|(index, mut copy)| {
                 copy["name"] = if index == 0 { json!(rule.name) } else { json!(format!("{}-{}", rule.name, index + 1)) };
                 copy
             })
         })
         .collect();
-    let present: Vec<&Value> = live.iter().map(|index| at(*index)).collect();
-    let lacks = wanted.iter().any(|rule| !present.contains(&rule));
+    // Weights in them are brought to what is wanted like those of any rule: here they count as being there.
+    let weighed = |index: &usize| {
+        let mut rule = at(*index).clone();
+        splits.iter().filter(|split| split.rule == *index).for_each(|split| weigh(&mut rule, split, wanted));
+        rule
+    };
+    let present: Vec<Value> = live.iter().map(weighed).collect();
+    let lacks = rules.iter().any(|rule| !present.contains(rule));
     // First in the route: a rule of the same rank before them would win.
     let first = live.iter().enumerate().all(|(place, index)| place == *index);
-    let fits = first && present == wanted.iter().collect::<Vec<_>>();
-    Standing { live, wanted, fits, lacks }
+    let fits = first && present == rules;
+    Standing { live, wanted: rules, fits, lacks }
 }
 
-/// The copy of a rule; none where the rule asks for another value of the same header, which no request can have too.
-fn copy(rule: &Value, kind: RouteKind, split: &RuleSplit, wanted: &HeaderRule) -> Option<Value> {
+fn weigh(rule: &mut Value, split: &RuleSplit, wanted: Wanted<'_>) {
+    rule["backendRefs"][split.canary_index]["weight"] = json!(wanted.weight);
+    rule["backendRefs"][split.stable_index]["weight"] = json!(wanted.whole - wanted.weight);
+}
+
+/// The copy of a rule; none where no request, or none that a route can tell apart, meets both.
+fn copy(rule: &Value, kind: RouteKind, split: &RuleSplit, asked: &ManagedRule, wanted: Wanted<'_>) -> Option<Value> {
+    if !asked.is_for(kind) {
+        return None;
+    }
     let all = match kind {
         RouteKind::Http => json!([{"path": {"type": "PathPrefix", "value": "/"}}]),
         RouteKind::Grpc => json!([{}]),
     };
     let matches = rule.get("matches").filter(|matches| matches.as_array().is_some_and(|list| !list.is_empty())).unwrap_or(&all);
-    let mut narrowed = Vec::new();
-    for one in matches.as_array()? {
-        let mut headers = one.get("headers").and_then(Value::as_array).cloned().unwrap_or_default();
-        let names: Vec<String> = headers.iter().filter_map(|h| Some(h.get("name")?.as_str()?.to_ascii_lowercase())).collect();
-        if wanted.headers.iter().any(|header| names.contains(&header.header_name.to_ascii_lowercase())) {
-            continue;
+    let matches = matches.as_array()?.iter();
+    let narrowed: Vec<Value> = match &asked.what {
+        Directs::ByHeader(headers) => matches.filter_map(|one| matching::with_headers(one, headers)).collect(),
+        Directs::Mirrored { of, .. } => {
+            matches.flat_map(|one| of.iter().filter_map(|wanted| matching::mirrored(one, wanted))).collect()
         }
-        headers.extend(wanted.headers.iter().map(header));
-        let mut one = one.clone();
-        one["headers"] = Value::Array(headers);
-        narrowed.push(one);
-    }
+        Directs::Nothing => return None,
+    };
     if narrowed.is_empty() {
         return None;
     }
     let mut backend = rule["backendRefs"][split.canary_index].clone();
-    backend["weight"] = json!(1);
     let mut copy = rule.clone();
     copy["matches"] = Value::Array(narrowed);
-    copy["backendRefs"] = json!([backend]);
+    if let Directs::Mirrored { percentage, .. } = &asked.what {
+        weigh(&mut copy, split, wanted);
+        let mut filters = rule.get("filters").and_then(Value::as_array).cloned().unwrap_or_default();
+        filters.push(mirror(&backend, *percentage));
+        copy["filters"] = Value::Array(filters);
+    } else {
+        backend["weight"] = json!(1);
+        copy["backendRefs"] = json!([backend]);
+    }
     Some(copy)
 }
 
-fn header(wanted: &HeaderMatch) -> Value {
-    let value = &wanted.header_value;
-    let (kind, text) = match (&value.exact, &value.prefix, &value.regex) {
-        (Some(exact), _, _) => ("Exact", exact.clone()),
-        (_, Some(prefix), _) => ("RegularExpression", format!("^{}.*", regex::escape(prefix))),
-        (_, _, regex) => ("RegularExpression", regex.clone().unwrap_or_default()),
-    };
-    json!({"type": kind, "name": wanted.header_name, "value": text})
+/// The filter that sends copies to a backend. With the defaults that the API server fills in, so that it compares as equal.
+fn mirror(backend: &Value, percentage: i32) -> Value {
+    let mut to = json!({"group": "", "kind": "Service"});
+    for key in ["name", "namespace", "port"] {
+        if let Some(value) = backend.get(key) {
+            to[key] = value.clone();
+        }
+    }
+    let mut mirror = json!({"backendRef": to});
+    if percentage < 100 {
+        mirror["percent"] = json!(percentage);
+    }
+    json!({"type": "RequestMirror", "requestMirror": mirror})
 }
 
 /// What makes them the wanted ones: all in one patch, so that a rule that stays is never away. The places are those of

@@ -117,7 +117,13 @@ fn canary_share() {
 /// Protects: a weight counts as verified only when the right gateway said so for this very generation.
 #[test]
 fn verification() {
-    let gateway = Gateway { namespace: "infra".into(), name: "gw".into(), controller: "example.com/gw".into(), programmed: true };
+    let gateway = Gateway {
+        namespace: "infra".into(),
+        name: "gw".into(),
+        controller: "example.com/gw".into(),
+        programmed: true,
+        mirrors: Mirrors::Nothing,
+    };
     let gateways = std::slice::from_ref(&gateway);
     assert_eq!(verified(&route(), gateways), Ok(()));
     let with = |path: &str, value: Value| {
@@ -141,9 +147,9 @@ fn verification() {
     assert_eq!(verified(&route(), &[silent]).unwrap_err(), "Gateway infra/gw is not Programmed");
 }
 
-fn rule(name: &str, header: &str, value: Value) -> HeaderRule {
+fn rule(name: &str, header: &str, value: Value) -> ManagedRule {
     let headers = serde_json::from_value(json!([{"headerName": header, "headerValue": value}])).unwrap();
-    HeaderRule { name: name.to_owned(), headers }
+    ManagedRule { name: name.to_owned(), what: Directs::ByHeader(headers) }
 }
 
 fn managed() -> Vec<String> {
@@ -151,7 +157,7 @@ fn managed() -> Vec<String> {
 }
 
 /// Applies what brings the route to weight 10 and these rules; what it was: more for the canary, or not; none: nothing.
-fn bring(route: &mut Value, kind: RouteKind, rules: &[HeaderRule]) -> Option<bool> {
+fn bring(route: &mut Value, kind: RouteKind, rules: &[ManagedRule]) -> Option<bool> {
     let managed = managed();
     let change = change(route, kind, SERVICES, Wanted { weight: 10, whole: 100, rules, managed: &managed }).unwrap()?;
     json_patch::patch(route, &change.patch).unwrap();
@@ -248,4 +254,73 @@ fn managed_names() {
     let names = ["beta", "beta-2", "beta-17", "beta-", "beta-x", "beta-2x", "betas", "alpha", ""];
     let ours: Vec<_> = names.into_iter().filter(|name| crate::api::rollout::is_managed_rule(name, &managed())).collect();
     assert_eq!(ours, ["beta", "beta-2", "beta-17"]);
+}
+
+/// Protects: copies of requests. The rule goes by the weights as the one it is a copy of, and its filter names the canary;
+/// a change of weight writes weights and leaves the rule; nothing of it is left at the end. A second rule with its own path is
+/// copied only where both can be met.
+#[test]
+fn mirror_rules_come_and_go() {
+    let matches = json!([{"method": {"exact": "GET"}, "path": {"prefix": "/"}, "headers": {"x-a": {"exact": "1"}}}]);
+    let of = serde_json::from_value(matches).unwrap();
+    let rules = [ManagedRule { name: "beta".to_owned(), what: Directs::Mirrored { of, percentage: 20 } }];
+    let mut live = route();
+    live["spec"]["rules"][0]["matches"] = json!([{"path": {"type": "Exact", "value": "/cart"}, "method": "POST"}]);
+    bring(&mut live, RouteKind::Http, &[]);
+    let before = live.clone();
+    assert_eq!(bring(&mut live, RouteKind::Http, &rules), Some(true), "the canary gets requests by it");
+    let rule = live["spec"]["rules"][0].clone();
+    let header = json!({"type": "Exact", "name": "x-a", "value": "1"});
+    let narrowed = json!([{"path": {"type": "PathPrefix", "value": "/"}, "headers": [header], "method": "GET"}]);
+    let to = json!({"group": "", "kind": "Service", "name": "web-canary", "port": 80});
+    let filter = json!({"type": "RequestMirror", "requestMirror": {"backendRef": to, "percent": 20}});
+    assert_eq!((&rule["name"], &rule["matches"], &rule["filters"]), (&json!("beta"), &narrowed, &json!([filter])));
+    let own =
+        live["spec"]["rules"].as_array().unwrap().iter().rposition(|rule| rule["backendRefs"].as_array().unwrap().len() == 2);
+    assert_eq!(rule["backendRefs"], live["spec"]["rules"][own.unwrap()]["backendRefs"], "it goes by the weights");
+    assert_eq!(live["spec"]["rules"].as_array().unwrap().len(), before["spec"]["rules"].as_array().unwrap().len() + 1);
+    assert_eq!(bring(&mut live, RouteKind::Http, &rules), None, "a second time there is nothing to do");
+    let managed = managed();
+    let wanted = Wanted { weight: 5, whole: 100, rules: &rules, managed: &managed };
+    let down = change(&live, RouteKind::Http, SERVICES, wanted).unwrap().unwrap();
+    assert!(!down.raises, "less traffic, and no rule is new");
+    assert!(
+        down.patch.0.iter().all(|op| !matches!(op, json_patch::PatchOperation::Remove(_))),
+        "the rule stays: {:?}",
+        down.patch
+    );
+    json_patch::patch(&mut live, &down.patch).unwrap();
+    assert_eq!(change(&live, RouteKind::Http, SERVICES, wanted).unwrap(), None);
+    let present = present(&live, RouteKind::Http, SERVICES, Wanted { weight: 0, ..wanted }).unwrap();
+    assert_eq!(present, rules, "whatever the weight");
+    assert_eq!(bring(&mut live, RouteKind::Grpc, &rules), Some(true), "a GRPCRoute has none; the weight goes back to 10");
+    assert_eq!(live["spec"], before["spec"]);
+}
+
+/// Protects: which requests are copied: those that the rule matches and the step asks for, never more.
+#[rstest::rstest]
+#[case(json!({"type": "PathPrefix", "value": "/shop"}), json!({"prefix": "/shop/cart"}), Some(("PathPrefix", "/shop/cart")))]
+#[case(json!({"type": "PathPrefix", "value": "/shop/cart"}), json!({"prefix": "/shop/"}), Some(("PathPrefix", "/shop/cart")))]
+#[case(json!({"type": "PathPrefix", "value": "/shop"}), json!({"prefix": "/shopping"}), None)]
+#[case(json!({"type": "PathPrefix", "value": "/shop"}), json!({"exact": "/shop"}), Some(("Exact", "/shop")))]
+#[case(json!({"type": "Exact", "value": "/shop/a"}), json!({"prefix": "/shop"}), Some(("Exact", "/shop/a")))]
+#[case(json!({"type": "Exact", "value": "/a"}), json!({"exact": "/b"}), None)]
+#[case(json!({"type": "PathPrefix", "value": "/"}), json!({"regex": "/a|/b"}), Some(("RegularExpression", "/a|/b")))]
+#[case(json!({"type": "PathPrefix", "value": "/shop"}), json!({"regex": ".*"}), None)]
+#[case(json!({"type": "RegularExpression", "value": "/a|/b"}), json!({"prefix": "/"}), None)]
+fn mirrored_paths(#[case] ruled: Value, #[case] asked: Value, #[case] found: Option<(&str, &str)>) {
+    let wanted = serde_json::from_value(json!({"path": asked})).unwrap();
+    let narrowed = matching::mirrored(&json!({"path": ruled}), &wanted);
+    let path = narrowed.map(|entry| (entry["path"]["type"].clone(), entry["path"]["value"].clone()));
+    assert_eq!(path, found.map(|(kind, value)| (json!(kind), json!(value))));
+}
+
+/// Protects: what a class says of mirrors, also in the form of before Gateway API 1.1; what it does not say it cannot.
+#[rstest::rstest]
+#[case(json!({}), Mirrors::Nothing)]
+#[case(json!({"status": {"supportedFeatures": [{"name": "HTTPRoute"}, {"name": "HTTPRouteRequestMirror"}]}}), Mirrors::All)]
+#[case(json!({"status": {"supportedFeatures": ["HTTPRouteRequestPercentageMirror", "HTTPRouteRequestMirror"]}}), Mirrors::Parts)]
+#[case(json!({"status": {"supportedFeatures": "HTTPRouteRequestMirror"}}), Mirrors::Nothing)]
+fn mirrors_as_listed(#[case] class: Value, #[case] mirrors: Mirrors) {
+    assert_eq!(Mirrors::of(&class), mirrors);
 }

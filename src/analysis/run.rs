@@ -38,7 +38,7 @@ pub struct Due {
 
 /// Which metrics to measure at `now`. Nothing when the run has ended or is to be ended.
 ///
-/// A metric is due at once when it was never measured, `interval` after the last measurement was sent, and
+/// A metric is due `initialDelay` after the run began when it was never measured, `interval` after the last measurement was sent, and
 /// min(10 s, interval) after one without a usable value. A last measurement in the future (the clock was set back)
 /// makes it due at once.
 #[must_use]
@@ -47,17 +47,21 @@ pub fn due(spec: &AnalysisRunSpec, status: &AnalysisRunStatus, now: Timestamp) -
     if status.completed_at.is_some() || spec.terminate.is_some() {
         return due;
     }
+    let began = status.started_at.as_ref().map_or(now, |at| at.0);
     for (index, metric) in spec.metrics.iter().enumerate() {
         let last = match status.result(&metric.name) {
             Some(result) if is_final(result.phase) => continue,
             Some(result) => result.measurements.last(),
             None => None,
         };
-        match last.map(|last| due_after(metric, last)) {
-            Some(at) if at > now && last.is_some_and(|last| last.started_at.0 <= now) => {
-                due.next = Some(due.next.map_or(at, |next| next.min(at)));
-            }
-            _ => due.metrics.push(index),
+        let (since, at) = match last {
+            Some(last) => (last.started_at.0, due_after(metric, last)),
+            None => (began, after(began, metric.initial_delay.unwrap_or_default())),
+        };
+        if at > now && since <= now {
+            due.next = Some(due.next.map_or(at, |next| next.min(at)));
+        } else {
+            due.metrics.push(index);
         }
     }
     due
@@ -147,6 +151,7 @@ pub fn unmeasured(metric: &Metric) -> MetricResult {
         inconclusive: 0,
         error: 0,
         consecutive_error: 0,
+        consecutive_success: 0,
         last_usable_at: None,
         measurements: Vec::new(),
         slo: None,
@@ -177,6 +182,8 @@ fn take(spec: &AnalysisRunSpec, metric: &Metric, result: &mut MetricResult, take
         MeasuredPhase::Error => &mut result.error,
     };
     *counter = counter.saturating_add(1);
+    let in_a_row = result.consecutive_success.saturating_add(1);
+    result.consecutive_success = if judged.phase == MeasuredPhase::Successful { in_a_row } else { 0 };
     if judged.phase == MeasuredPhase::Error {
         result.consecutive_error = result.consecutive_error.saturating_add(1);
     } else {
@@ -236,12 +243,16 @@ const fn wanted(metric: &Metric) -> Option<i32> {
 
 /// The verdict on a metric, if its counts allow one.
 fn settled(metric: &Metric, result: &MetricResult) -> Option<RunPhase> {
+    let failures = metric.failure_limit.unwrap_or(0);
     if is_final(result.phase) {
         Some(result.phase)
-    } else if result.failed > metric.failure_limit.unwrap_or(0) {
+    } else if failures >= 0 && result.failed > failures {
         Some(RunPhase::Failed)
     } else if result.inconclusive > metric.inconclusive_limit.unwrap_or(0) {
         Some(RunPhase::Inconclusive)
+    } else if let Some(limit) = metric.consecutive_success_limit {
+        let used_up = metric.count.is_some_and(|count| usable(result) >= count);
+        if result.consecutive_success >= limit { Some(RunPhase::Successful) } else { used_up.then_some(RunPhase::Inconclusive) }
     } else if wanted(metric).is_some_and(|wanted| usable(result) >= wanted) {
         Some(RunPhase::Successful)
     } else {
@@ -290,7 +301,10 @@ fn missing_too_long(metric: &Metric, result: &MetricResult, started_at: Timestam
         return over.then(|| format!("no usable value in the last {count}, more than consecutiveErrorLimit {limit}"));
     }
     let deadline = metric.no_data_deadline.unwrap_or(NO_DATA_DEADLINE);
-    let expected = result.last_usable_at.as_ref().map_or(started_at, |at| after(at.0, metric.interval.unwrap_or_default()));
+    let expected = match &result.last_usable_at {
+        Some(at) => after(at.0, metric.interval.unwrap_or_default()),
+        None => after(started_at, metric.initial_delay.unwrap_or_default()),
+    };
     let over = now > after(expected, deadline);
     over.then(|| format!("no usable value for more than {deadline}"))
 }

@@ -349,12 +349,19 @@ fn pace(metric: &Metric, purpose: Purpose) -> Result<(), &'static str> {
         }
         Some(interval) if interval < MIN_INTERVAL => Err("interval: at least 1s is allowed"),
         _ if metric.provider.prometheus.query.is_none() => Err("it needs provider.prometheus.query"),
-        Some(_) if metric.count.is_none() && purpose != Purpose::Background => Err(
+        Some(_) if metric.count.or(metric.consecutive_success_limit).is_none() && purpose != Purpose::Background => Err(
             "it has an interval and no count, so a step with it would never end; give it a count, or use it in the background",
         ),
         None if count > 1 => Err("a count above 1 needs an interval"),
+        None if metric.consecutive_success_limit.is_some() => Err("consecutiveSuccessLimit needs an interval"),
         _ if count < 1 => Err("count: at least 1 is allowed"),
-        _ if [metric.failure_limit, metric.inconclusive_limit, metric.consecutive_error_limit]
+        _ if metric.consecutive_success_limit.is_some_and(|limit| limit < 1) => {
+            Err("consecutiveSuccessLimit: at least 1 is allowed")
+        }
+        _ if metric.failure_limit == Some(-1) && metric.consecutive_success_limit.is_none() => {
+            Err("failureLimit -1, no limit, needs consecutiveSuccessLimit: otherwise nothing could fail")
+        }
+        _ if [metric.failure_limit.filter(|limit| *limit != -1), metric.inconclusive_limit, metric.consecutive_error_limit]
             .iter()
             .flatten()
             .any(|l| *l < 0) =>
@@ -369,9 +376,14 @@ fn pace(metric: &Metric, purpose: Purpose) -> Result<(), &'static str> {
 fn slo_pace(metric: &Metric, purpose: Purpose) -> Result<(), &'static str> {
     let others = metric.success_condition.is_some()
         || metric.failure_condition.is_some()
-        || [metric.count, metric.failure_limit, metric.inconclusive_limit].iter().any(Option::is_some);
+        || [metric.count, metric.failure_limit, metric.inconclusive_limit, metric.consecutive_success_limit]
+            .iter()
+            .any(Option::is_some);
     match metric.interval {
         _ if others => Err("with slo there are no conditions, limits and counts: the evidence decides"),
+        _ if metric.initial_delay.is_some() => {
+            Err("with slo there is no initialDelay; slo.warmUp is the time that does not count")
+        }
         _ if metric.provider.prometheus.query.is_some() => Err("with slo there is no provider.prometheus.query"),
         None => Err("slo needs an interval, such as 5s"),
         Some(interval) if interval < MIN_INTERVAL => Err("interval: at least 1s is allowed"),

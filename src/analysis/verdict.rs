@@ -25,6 +25,12 @@ pub(super) fn sentence(metric: &Metric, result: &MetricResult) -> String {
             metric.failure_limit.unwrap_or(0),
             last(metric, result, MeasuredPhase::Failed)
         ),
+        RunPhase::Inconclusive if result.inconclusive <= metric.inconclusive_limit.unwrap_or(0) => format!(
+            "count {} is used up, and the last {} in a row were successful, fewer than consecutiveSuccessLimit {}",
+            metric.count.unwrap_or(0),
+            result.consecutive_success,
+            metric.consecutive_success_limit.unwrap_or(0)
+        ),
         RunPhase::Inconclusive => format!(
             "{} of {} inconclusive, more than inconclusiveLimit {}{}",
             result.inconclusive,
@@ -34,6 +40,9 @@ pub(super) fn sentence(metric: &Metric, result: &MetricResult) -> String {
         ),
         _ => {
             let mut text = format!("{} of {} successful", result.successful, counted(of, "measurement"));
+            if metric.consecutive_success_limit.is_some() {
+                text.push_str(&format!(", the last {} in a row", result.consecutive_success));
+            }
             if result.failed > 0 {
                 text.push_str(&format!(", {} failed (failureLimit {})", result.failed, metric.failure_limit.unwrap_or(0)));
             }

@@ -82,7 +82,10 @@ pub struct Argument {
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.slo) || has(self.successCondition) || has(self.failureCondition)").message("a metric needs slo, or successCondition, failureCondition or both; without any no value could decide anything"))]
-#[x_kube(validation = Rule::new("!has(self.slo) || (!has(self.successCondition) && !has(self.failureCondition) && !has(self.failureLimit) && !has(self.inconclusiveLimit) && !has(self.count))").message("with slo there are no conditions, limits and counts: the evidence decides"))]
+#[x_kube(validation = Rule::new("!has(self.slo) || (!has(self.successCondition) && !has(self.failureCondition) && !has(self.failureLimit) && !has(self.inconclusiveLimit) && !has(self.consecutiveSuccessLimit) && !has(self.count))").message("with slo there are no conditions, limits and counts: the evidence decides"))]
+#[x_kube(validation = Rule::new("!has(self.slo) || !has(self.initialDelay)").message("with slo there is no initialDelay; slo.warmUp is the time that does not count"))]
+#[x_kube(validation = Rule::new("!has(self.consecutiveSuccessLimit) || has(self.interval)").message("consecutiveSuccessLimit needs an interval"))]
+#[x_kube(validation = Rule::new("!has(self.failureLimit) || self.failureLimit >= 0 || has(self.consecutiveSuccessLimit)").message("failureLimit -1, no limit, needs consecutiveSuccessLimit: otherwise nothing could fail"))]
 #[x_kube(validation = Rule::new("!has(self.slo) || has(self.interval)").message("slo needs an interval, such as 5s"))]
 #[x_kube(validation = Rule::new("has(self.slo) != has(self.provider.prometheus.query)").message("a metric needs provider.prometheus.query, or with slo none: an slo has queries of its own"))]
 #[x_kube(validation = Rule::new("!has(self.count) || self.count <= 1 || has(self.interval)").message("a metric with count above 1 needs an interval"))]
@@ -93,6 +96,9 @@ pub struct Metric {
     /// Time between measurements. Without it, one measurement is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<Duration>,
+    /// How long after the run began the first measurement is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_delay: Option<Duration>,
     /// How many measurements. None with an interval: until the analysis is ended (background only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
@@ -105,10 +111,14 @@ pub struct Metric {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub failure_condition: Option<String>,
-    /// The metric fails when more than this many measurements failed. Default 0.
+    /// The metric fails when more than this many measurements failed; -1, with `consecutiveSuccessLimit` only, is no limit. Default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 100_000))]
+    #[schemars(range(min = -1, max = 100_000))]
     pub failure_limit: Option<i32>,
+    /// The metric is Successful when this many measurements in a row were; one without a usable value begins the row anew. When `count` is used up before, it is Inconclusive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub consecutive_success_limit: Option<i32>,
     /// The metric is Inconclusive when more than this many measurements were. Default 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100_000))]
@@ -305,6 +315,9 @@ pub struct MetricResult {
     /// How many of the latest in a row had no usable value.
     #[serde(default)]
     pub consecutive_error: i32,
+    /// How many of the latest in a row were good.
+    #[serde(default)]
+    pub consecutive_success: i32,
     /// Start of the last measurement with a usable value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_usable_at: Option<Time>,

@@ -293,7 +293,7 @@ fn refused_others() -> Vec<Refused> {
     let mut nulls = undecided.clone();
     nulls["successCondition"] = json!(null);
     let mut hasty = metric();
-    hasty.as_object_mut().unwrap().remove("interval");
+    hasty.as_object_mut().unwrap().retain(|key, _| !["interval", "consecutiveSuccessLimit"].contains(&key.as_str()));
     let mut all = Vec::new();
     for example in [template("AnalysisTemplate"), template("ClusterAnalysisTemplate"), run()] {
         all.push((example.clone(), "/spec/metrics/0", undecided.clone(), "spec.metrics[0]", deciding));
@@ -305,6 +305,13 @@ fn refused_others() -> Vec<Refused> {
             "spec.metrics[0]",
             "a metric with count above 1 needs an interval",
         ));
+        let mut rowless = metric();
+        (rowless["count"], rowless["interval"]) = (json!(null), json!(null));
+        all.push((example.clone(), "/spec/metrics/0", rowless, "spec.metrics[0]", "consecutiveSuccessLimit needs an interval"));
+        let mut endless = metric();
+        (endless["failureLimit"], endless["consecutiveSuccessLimit"]) = (json!(-1), json!(null));
+        let failing = "failureLimit -1, no limit, needs consecutiveSuccessLimit: otherwise nothing could fail";
+        all.push((example.clone(), "/spec/metrics/0", endless, "spec.metrics[0]", failing));
         let own_query = "a metric needs provider.prometheus.query, or with slo none: an slo has queries of its own";
         let mut without = metric();
         without["provider"]["prometheus"].as_object_mut().unwrap().remove("query");
@@ -321,6 +328,11 @@ fn refused_others() -> Vec<Refused> {
         for (changed, field, sentence) in [
             (queried, "spec.metrics[1]", own_query),
             (conditional, "spec.metrics[1]", "with slo there are no conditions, limits and counts: the evidence decides"),
+            (
+                changed(json!({"initialDelay": "1m"})),
+                "spec.metrics[1]",
+                "with slo there is no initialDelay; slo.warmUp is the time that does not count",
+            ),
             (changed(json!({"interval": null})), "spec.metrics[1]", "slo needs an interval, such as 5s"),
             (twofold, "spec.metrics[1].slo", "an slo has exactly one of errors, slow"),
         ] {

@@ -56,7 +56,8 @@ pub fn unrouted() -> Value {
 pub fn metric() -> Value {
     json!({
         "name": "availability", "interval": "30s", "count": 3, "successCondition": "result[0] >= 0.99", "failureCondition": "result[0] < 0.95",
-        "failureLimit": 1, "inconclusiveLimit": 1, "consecutiveErrorLimit": 4, "noDataDeadline": "5m",
+        "initialDelay": "1m", "failureLimit": 1, "inconclusiveLimit": 1, "consecutiveErrorLimit": 4, "consecutiveSuccessLimit": 2,
+        "noDataDeadline": "5m",
         "provider": {"prometheus": {"address": "http://prometheus.monitoring:9090/base", "query": "up{service=\"{{args.service}}\"}"}},
     })
 }

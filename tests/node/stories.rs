@@ -324,7 +324,7 @@ async fn mirrors_where_there_are_none() {
         let why = format!("spec.strategy.canary.steps: {why}");
         shop.until(&why, |status| status.message.as_deref() == Some(&why)).await;
         shop.pods(2).await;
-        shop.change(json!({"spec": {"strategy": {"canary": {"steps": [{"setWeight": 50}]}}}})).await;
+        shop.merge(&json!({"spec": {"strategy": {"canary": {"steps": [{"setWeight": 50}]}}}})).await;
         shop.promoted().await;
         shop.pods(2).await;
         load.end().assert_none_lost();

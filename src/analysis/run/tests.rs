@@ -82,6 +82,7 @@ fn a_failed_run() {
             inconclusive: 0,
             error: 1,
             consecutive_error: 0,
+            consecutive_success: 0,
             last_usable_at: Some(time(90)),
             measurements: vec![
                 measurement(0, MeasuredPhase::Successful, Some("[0.999]"), None),
@@ -104,6 +105,41 @@ fn verdicts() {
     let both = json!({"successCondition": "result[0] >= 0.99", "failureCondition": "result[0] < 0.9"});
     type Case<'a> = (&'a str, AnalysisRunSpec, Vec<Measured>, RunPhase, Option<&'a str>);
     let cases: Vec<Case<'_>> = vec![
+        (
+            "so many in a row, which a failure and a gap begin anew",
+            rate(json!({"count": null, "failureLimit": 1, "consecutiveSuccessLimit": 2})),
+            vec![value(1.0), no_data(), value(1.0), value(0.1), value(1.0), value(1.0)],
+            Successful,
+            Some("4 of 5 measurements successful, the last 2 in a row, 1 failed (failureLimit 1)"),
+        ),
+        (
+            "not so many in a row yet",
+            rate(json!({"count": null, "consecutiveSuccessLimit": 3})),
+            vec![value(1.0), value(1.0), no_data(), value(1.0)],
+            Running,
+            None,
+        ),
+        (
+            "the count is used up before",
+            rate(json!({"count": 4, "failureLimit": -1, "consecutiveSuccessLimit": 2})),
+            vec![value(1.0), value(0.1), value(0.1), value(1.0)],
+            Inconclusive,
+            Some("count 4 is used up, and the last 1 in a row were successful, fewer than consecutiveSuccessLimit 2"),
+        ),
+        (
+            "the limit of failures stands beside it",
+            rate(json!({"count": null, "consecutiveSuccessLimit": 3})),
+            vec![value(1.0), value(1.0), value(0.1)],
+            Failed,
+            Some("1 of 3 measurements failed, more than failureLimit 0; last value [0.1] does not meet result[0] >= 0.99"),
+        ),
+        (
+            "without a limit of failures it goes on",
+            rate(json!({"count": null, "failureLimit": -1, "consecutiveSuccessLimit": 2})),
+            vec![value(0.1), value(0.1), value(0.1), value(1.0)],
+            Running,
+            None,
+        ),
         ("not all yet", rate(json!({})), vec![value(1.0), value(1.0)], Running, None),
         ("count reached", rate(json!({})), vec![value(1.0); 3], Successful, Some("3 of 3 measurements successful")),
         ("errors do not use up the count", rate(json!({})), vec![value(1.0), no_data(), value(1.0)], Running, None),
@@ -493,4 +529,22 @@ fn a_dry_run_decides_nothing() {
     assert_eq!(after_all(&only, &[value(1.0)]).phase, RunPhase::Running);
     assert_eq!(after_all(&only, &[value(1.0), value(1.0)]).phase, RunPhase::Successful);
     assert_eq!(after_all(&only, &[value(0.1)]).phase, RunPhase::Successful);
+}
+
+/// Protects: a first measurement that waits: counted from when the run began, also after a restart in between, and so is the
+/// deadline for missing data. A clock that was set back makes it due at once rather than a year later.
+#[test]
+fn the_first_measurement_waits() {
+    let later = rate(json!({"initialDelay": "10m"}));
+    let first = due(&later, &AnalysisRunStatus::default(), at(0));
+    assert_eq!(first, Due { metrics: vec![], next: Some(at(600)) });
+    let begun = record(&later, &AnalysisRunStatus::default(), &[], at(0));
+    assert_eq!((begun.phase, begun.started_at.clone()), (RunPhase::Running, Some(time(0))));
+    assert_eq!(due(&later, &begun, at(599)), Due { metrics: vec![], next: Some(at(600)) });
+    assert_eq!(due(&later, &begun, at(600)), Due { metrics: vec![0], next: None });
+    assert_eq!(due(&later, &begun, at(-5)), Due { metrics: vec![0], next: None });
+    let missing = record(&later, &begun, &[taken(0, 600, no_data())], at(601));
+    assert_eq!(missing.phase, RunPhase::Running, "nobody missed anything in the 10 minutes before");
+    let missing = record(&later, &missing, &[taken(0, 901, no_data())], at(902));
+    assert_eq!(missing.phase, RunPhase::Error);
 }

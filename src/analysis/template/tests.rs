@@ -185,7 +185,10 @@ fn refused_metrics() {
         (json!({"interval": null}), ": a count above 1 needs an interval"),
         (json!({"interval": "100ms"}), ": interval: at least 1s is allowed"),
         (json!({"count": 0}), ": count: at least 1 is allowed"),
-        (json!({"failureLimit": -1}), ": limits are 0 or more"),
+        (json!({"failureLimit": -2}), ": limits are 0 or more"),
+        (json!({"failureLimit": -1}), ": failureLimit -1, no limit, needs consecutiveSuccessLimit: otherwise nothing could fail"),
+        (json!({"consecutiveSuccessLimit": 0}), ": consecutiveSuccessLimit: at least 1 is allowed"),
+        (json!({"count": null, "interval": null, "consecutiveSuccessLimit": 1}), ": consecutiveSuccessLimit needs an interval"),
         (
             json!({"successCondition": null}),
             ": it needs successCondition, failureCondition or both; without either no value could decide anything",
@@ -372,6 +375,8 @@ fn slos_that_are_refused() {
             "M: slo.stable: it is filled in by Tidegate; write {{arm.service}} in the queries instead",
         ),
         (json!({"interval": null}), "M: slo needs an interval, such as 5s"),
+        (json!({"initialDelay": "1m"}), "M: with slo there is no initialDelay; slo.warmUp is the time that does not count"),
+        (json!({"consecutiveSuccessLimit": 3}), "M: with slo there are no conditions, limits and counts: the evidence decides"),
         (json!({"count": 3}), "M: with slo there are no conditions, limits and counts: the evidence decides"),
         (json!({"provider": {"prometheus": {"query": "up"}}}), "M: with slo there is no provider.prometheus.query"),
     ];

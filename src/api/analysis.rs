@@ -78,6 +78,57 @@ pub struct Argument {
     pub value: Option<String>,
 }
 
+/// A value that a Rollout gives to its templates: `value` or `valueFrom`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.value) != has(self.valueFrom)").message("an argument has exactly one of value, valueFrom"))]
+pub struct GivenArgument {
+    /// Name, as a template declares it.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$"))]
+    pub name: String,
+    /// Value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub value: Option<String>,
+    /// Where the value is taken from when the analysis begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_from: Option<ArgumentSource>,
+}
+
+/// Where an argument's value is taken from: exactly one of the fields.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.podTemplateHashValue) != has(self.fieldRef)").message("valueFrom has exactly one of podTemplateHashValue, fieldRef"))]
+pub struct ArgumentSource {
+    /// The hash of a revision, as its pods have it in the label `tidegate.dev/pod-template-hash`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template_hash_value: Option<WhichRevision>,
+    /// A field of the Rollout itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field_ref: Option<FieldRef>,
+}
+
+/// One of the two revisions of an analysis.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+pub enum WhichRevision {
+    /// The canary's.
+    Latest,
+    /// Stable's.
+    Stable,
+}
+
+/// A field of the Rollout's metadata.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FieldRef {
+    /// `metadata.name`, `metadata.namespace`, `metadata.uid`, `metadata.labels['KEY']` or `metadata.annotations['KEY']`.
+    #[schemars(
+        length(min = 1, max = 400),
+        regex(pattern = r"^metadata\.(name|namespace|uid|(labels|annotations)\['[A-Za-z0-9._/-]+'\])$")
+    )]
+    pub field_path: String,
+}
+
 /// One metric: a query, how often, and what counts as good.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq, KubeSchema)]
 #[serde(rename_all = "camelCase")]

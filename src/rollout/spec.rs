@@ -40,6 +40,10 @@ pub struct ValidatedRollout {
     pub uid: String,
     /// `metadata.generation`.
     pub generation: i64,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
+    /// `metadata.annotations`.
+    pub annotations: BTreeMap<String, String>,
     /// Git commit of the template, from the annotation that sync writes.
     pub commit: Option<String>,
     /// Wanted pods of the stable revision.
@@ -179,6 +183,8 @@ pub fn validate(rollout: &Rollout) -> Result<ValidatedRollout, SpecError> {
         namespace: meta.namespace.clone().unwrap_or_default(),
         uid: meta.uid.clone().unwrap_or_default(),
         generation: meta.generation.unwrap_or(0),
+        labels: meta.labels.clone().unwrap_or_default(),
+        annotations: meta.annotations.clone().unwrap_or_default(),
         commit: meta.annotations.as_ref().and_then(|a| a.get(COMMIT)).filter(|c| names::is_commit(c)).cloned(),
         replicas: spec.replicas,
         selector: spec.selector.match_labels.clone(),

@@ -258,3 +258,48 @@ async fn what_comes_without_an_event_is_looked_for() {
     })
     .await;
 }
+
+/// Protects: templates written for Argo Rollouts: an argument's value from a revision's hash and from the Rollout's labels. A
+/// label that is not there is told by name before a pod moves; once it is there the release goes on, and the run holds the
+/// values as they were when it began.
+#[tokio::test]
+async fn arguments_from_elsewhere() {
+    in_world(async |world| {
+        let journal = Arc::new(Journal::default());
+        let running = world.run(&Wire::new(&journal, world.judge("shop"))).await;
+        let query = "errors{new=\"{{args.new}}\", old=\"{{args.old}}\", env=~\"{{args.env}}\"}";
+        let metric = json!({
+            "name": "errors", "interval": "1s", "initialDelay": "1s", "consecutiveSuccessLimit": 2, "successCondition": "result[0] < 0.05",
+            "provider": {"prometheus": {"address": world.prometheus.address(), "query": query}},
+        });
+        world
+            .create(&json!({
+                "apiVersion": "tidegate.dev/v1alpha1", "kind": "AnalysisTemplate",
+                "metadata": {"name": "shop", "namespace": world.namespace},
+                "spec": {"args": [{"name": "new"}, {"name": "old"}, {"name": "env"}], "metrics": [metric]},
+            }))
+            .await;
+        world.surroundings("shop").await;
+        let mut rollout = analysed(world, "shop", true);
+        rollout["spec"]["strategy"]["canary"]["steps"][1]["analysis"]["args"] = json!([
+            {"name": "new", "valueFrom": {"podTemplateHashValue": "Latest"}},
+            {"name": "old", "valueFrom": {"podTemplateHashValue": "Stable"}},
+            {"name": "env", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['env']"}}},
+        ]);
+        world.create(&rollout).await;
+        let first = world.until_healthy("shop", "shop:1").await;
+        let old = first["stable"]["hash"].as_str().unwrap().to_owned();
+        world.deploy("shop", "shop:2").await;
+        let why = "spec.strategy.canary.steps[1].analysis: argument 'env': the Rollout has no metadata.labels['env']";
+        world.until_stalled("shop", "InvalidSpec", why).await;
+        world.edit("shop", json!({"metadata": {"labels": {"env": "a.b"}}})).await;
+        let last = world.until_healthy("shop", "shop:2").await;
+        let new = last["stable"]["hash"].as_str().unwrap();
+        let runs = world.runs("shop").await;
+        let asked: Vec<_> = runs.iter().filter_map(|run| run.spec.metrics[0].provider.prometheus.query.as_deref()).collect();
+        assert_eq!(asked, [format!("errors{{new=\"{new}\", old=\"{old}\", env=~\"a\\\\.b\"}}")]);
+        running.kill().await;
+        assert_eq!(journal.violations(), [] as [String; 0]);
+    })
+    .await;
+}

@@ -115,6 +115,27 @@ fn refused_rollouts() -> Vec<Refused> {
         ),
         (
             rollout(),
+            at("/analysis/args/1/value"),
+            json!("twice"),
+            "spec.strategy.canary.analysis.args[1]",
+            "an argument has exactly one of value, valueFrom",
+        ),
+        (
+            rollout(),
+            at("/analysis/args/1/valueFrom"),
+            json!({}),
+            "spec.strategy.canary.analysis.args[1].valueFrom",
+            "valueFrom has exactly one of podTemplateHashValue, fieldRef",
+        ),
+        (
+            rollout(),
+            at("/steps/4/analysis/args/2/valueFrom/fieldRef/fieldPath"),
+            json!("spec.replicas"),
+            "spec.strategy.canary.steps[4].analysis.args[2].valueFrom.fieldRef.fieldPath",
+            "should match",
+        ),
+        (
+            rollout(),
             at("/steps/10/setMirrorRoute/name"),
             json!("staff"),
             "spec.strategy.canary",
@@ -525,6 +546,7 @@ fn violations(schema: &JSONSchemaProps, example: &Value, field: &str, pointer: &
                     "headerValue",
                     "setHeaderRoute",
                     "setMirrorRoute",
+                    "valueFrom",
                     "prometheus",
                     "slo",
                 ]

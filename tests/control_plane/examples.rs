@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 /// A Rollout that uses every field of its spec but `request`, which nobody may set at creation.
 pub fn rollout() -> Value {
-    let analysis = json!({"templates": [{"templateName": "availability", "clusterScope": true}], "args": [{"name": "service", "value": "web"}], "dryRun": [{"metricName": "p9.*"}]});
+    let args = json!([{"name": "service", "value": "web"}, {"name": "hash", "valueFrom": {"podTemplateHashValue": "Latest"}},
+        {"name": "env", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['acme.example/env']"}}}]);
+    let analysis = json!({"templates": [{"templateName": "availability", "clusterScope": true}], "args": args, "dryRun": [{"metricName": "p9.*"}]});
     let mut background = analysis.clone();
     background["startingStep"] = json!(1);
     (background["confidence"], background["accept"]) = (json!("99.9%"), json!("90%"));

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::routing::{RouteId, RouteKind, SetHeaderRoute, SetMirrorRoute, TrafficRouting};
-use crate::api::analysis::Argument;
+use crate::api::analysis::GivenArgument;
 use crate::api::{Duration, Percent, PodCount};
 
 /// The canary strategy.
@@ -232,7 +232,7 @@ pub struct StepAnalysis {
     /// Values for the templates' arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
-    pub args: Vec<Argument>,
+    pub args: Vec<GivenArgument>,
     /// Metrics that decide nothing here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
@@ -272,7 +272,7 @@ pub struct BackgroundAnalysis {
     /// Values for the templates' arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
-    pub args: Vec<Argument>,
+    pub args: Vec<GivenArgument>,
     /// Metrics that decide nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]

@@ -6,6 +6,7 @@ use kube::Client;
 use kube::api::Api;
 use serde_json::Value;
 
+use super::arguments;
 use crate::analysis::{Arm, Arms, Purpose, ResolveContext, Template, resolve};
 use crate::api::analysis::{AnalysisTemplate, Argument, ClusterAnalysisTemplate, Metric};
 use crate::api::rollout::RouteId;
@@ -121,8 +122,12 @@ fn resolve_one(
     };
     let templates: Vec<Template<'_>> =
         sources.iter().map(|source| Template { name: &source.name, args: &source.args, metrics: &source.metrics }).collect();
+    let args = match arguments::valued(rollout, arms, &analysis.args) {
+        Ok(args) => args,
+        Err(why) => return Ok(Err(why)),
+    };
     let context = ResolveContext { rollout: &rollout.name, namespace: &rollout.namespace, arms, purpose };
-    match resolve(&templates, &analysis.args, &context) {
+    match resolve(&templates, &args, &context) {
         // This machine was too busy to read a condition in time; that says nothing about the spec.
         Err(error) if error.is_transient() => {
             Err(Error::Other { what: "resolve an analysis".to_owned(), why: error.to_string() })

@@ -1,5 +1,6 @@
 //! One pass for one Rollout: observe -> decide -> execute -> record.
 
+mod arguments;
 pub mod claim;
 pub mod execute;
 mod metrics;

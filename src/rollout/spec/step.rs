@@ -3,7 +3,7 @@
 use regex::{Regex, RegexBuilder};
 
 use super::{SpecError, refuse, routing};
-use crate::api::analysis::{Argument, Metric};
+use crate::api::analysis::{GivenArgument, Metric};
 use crate::api::rollout::{self, DryRun, OnInconclusive, TemplateRef, TrafficRouting};
 use crate::api::{Duration, Percent};
 use crate::traffic::gateway::ManagedRule;
@@ -56,7 +56,7 @@ pub struct Analysis {
     /// Templates by name.
     pub templates: Vec<TemplateRef>,
     /// Arguments.
-    pub args: Vec<Argument>,
+    pub args: Vec<GivenArgument>,
     /// Which metrics decide nothing.
     pub dry_run: Vec<Regex>,
     /// How long evidence on SLOs may take; in a step only.
@@ -80,7 +80,7 @@ impl Analysis {
     pub(super) fn parse(
         field: &str,
         templates: &[TemplateRef],
-        args: &[Argument],
+        args: &[GivenArgument],
         dry_run: &[DryRun],
     ) -> Result<Self, SpecError> {
         if templates.is_empty() {

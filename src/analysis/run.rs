@@ -38,9 +38,9 @@ pub struct Due {
 
 /// Which metrics to measure at `now`. Nothing when the run has ended or is to be ended.
 ///
-/// A metric is due `initialDelay` after the run began when it was never measured, `interval` after the last measurement was sent, and
-/// min(10 s, interval) after one without a usable value. A last measurement in the future (the clock was set back)
-/// makes it due at once.
+/// A metric is due `initialDelay` after the run began when it was never measured, `interval` after the last measurement
+/// was sent, and min(10 s, interval) after one without a usable value. A last measurement in the future (the clock was
+/// set back) makes it due at once.
 #[must_use]
 pub fn due(spec: &AnalysisRunSpec, status: &AnalysisRunStatus, now: Timestamp) -> Due {
     let mut due = Due::default();

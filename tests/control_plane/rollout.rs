@@ -463,6 +463,27 @@ async fn a_service_has_one_rollout() {
     .await;
 }
 
+/// The controller at work for a Rollout `shop` of `shop:1` that is stable, whose steps may add this rule.
+async fn ruled(world: &World, rule: &str, steps: Value) -> (Arc<Journal>, Running) {
+    let mut rollout = world.rollout("shop", "shop:1");
+    rollout["spec"]["strategy"]["canary"]["trafficRouting"]["managedRoutes"] = json!([{"name": rule}]);
+    rollout["spec"]["strategy"]["canary"]["steps"] = steps;
+    healthy(world, &rollout).await
+}
+
+/// Stops the release at its pause. One write brought the rule and one took it away; the route is as it was.
+async fn ends_without_the_rule(world: &World, journal: &Journal, running: Running, rule: &str) {
+    world.until_paused("shop", 1).await;
+    world.rest(journal).await;
+    world.request("shop", "1", "abort").await;
+    world.until("shop", "stopped, its pods gone", |status| status["abort"] == true && status["scaleDowns"].is_null()).await;
+    end(world, journal, running).await;
+    let routes: Vec<String> = world.story(journal).into_iter().filter(|line| line.starts_with("HTTPRoute")).collect();
+    assert_eq!(routes, [format!("HTTPRoute shop: rule {rule}"), "HTTPRoute shop: a rule less".to_owned()]);
+    let left = world.object(&world.route("shop")).await;
+    assert_eq!(left.data["spec"]["rules"], world.route("shop")["spec"]["rules"], "the route is as it was");
+}
+
 /// Protects: requests by header, on an API server: one write brings the rule, one takes it away at the stop, before anything
 /// else, and in between none is written again.
 #[tokio::test]
@@ -470,20 +491,9 @@ async fn a_header_route_comes_and_goes() {
     in_world(async |world| {
         let headers = json!([{"headerName": "x-staff", "headerValue": {"exact": "yes"}}]);
         let steps = json!([{"setHeaderRoute": {"name": "staff", "match": headers}}, {"pause": {}}]);
-        let mut rollout = world.rollout("shop", "shop:1");
-        rollout["spec"]["strategy"]["canary"]["trafficRouting"]["managedRoutes"] = json!([{"name": "staff"}]);
-        rollout["spec"]["strategy"]["canary"]["steps"] = steps;
-        let (journal, running) = healthy(world, &rollout).await;
+        let (journal, running) = ruled(world, "staff", steps).await;
         world.deploy("shop", "shop:2").await;
-        world.until_paused("shop", 1).await;
-        world.rest(&journal).await;
-        world.request("shop", "1", "abort").await;
-        world.until("shop", "stopped, its pods gone", |status| status["abort"] == true && status["scaleDowns"].is_null()).await;
-        end(world, &journal, running).await;
-        let routes: Vec<String> = world.story(&journal).into_iter().filter(|line| line.starts_with("HTTPRoute")).collect();
-        assert_eq!(routes, ["HTTPRoute shop: rule staff", "HTTPRoute shop: a rule less"]);
-        let left = world.object(&world.route("shop")).await;
-        assert_eq!(left.data["spec"]["rules"], world.route("shop")["spec"]["rules"], "the route is as it was");
+        ends_without_the_rule(world, &journal, running, "staff").await;
     })
     .await;
 }
@@ -495,10 +505,7 @@ async fn a_mirror_route_comes_and_goes() {
     in_world(async |world| {
         let matches = json!([{"method": {"exact": "GET"}, "path": {"prefix": "/"}}]);
         let steps = json!([{"setMirrorRoute": {"name": "shadow", "percentage": 20, "match": matches}}, {"pause": {}}]);
-        let mut rollout = world.rollout("shop", "shop:1");
-        rollout["spec"]["strategy"]["canary"]["trafficRouting"]["managedRoutes"] = json!([{"name": "shadow"}]);
-        rollout["spec"]["strategy"]["canary"]["steps"] = steps;
-        let (journal, running) = healthy(world, &rollout).await;
+        let (journal, running) = ruled(world, "shadow", steps).await;
         // A class of its own, as others go by the one that all share.
         let class = json!({
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": world.namespace},
@@ -520,16 +527,8 @@ async fn a_mirror_route_comes_and_goes() {
         let status = Patch::Merge(json!({"status": {"supportedFeatures": features}}));
         let classes = support::api_of(&world.admin, &class, None);
         classes.patch_status(&world.namespace, &PatchParams::default(), &status).await.unwrap();
-        world.until_paused("shop", 1).await;
-        world.rest(&journal).await;
-        world.request("shop", "1", "abort").await;
-        world.until("shop", "stopped, its pods gone", |status| status["abort"] == true && status["scaleDowns"].is_null()).await;
-        end(world, &journal, running).await;
-        let routes: Vec<String> = world.story(&journal).into_iter().filter(|line| line.starts_with("HTTPRoute")).collect();
-        assert_eq!(routes, ["HTTPRoute shop: rule shadow", "HTTPRoute shop: a rule less"]);
+        ends_without_the_rule(world, &journal, running, "shadow").await;
         classes.delete(&world.namespace, &DeleteParams::default()).await.unwrap();
-        let left = world.object(&world.route("shop")).await;
-        assert_eq!(left.data["spec"]["rules"], world.route("shop")["spec"]["rules"], "the route is as it was");
     })
     .await;
 }

@@ -7,7 +7,7 @@ use crate::api::condition::rollout as reasons;
 use crate::api::rollout::{RolloutPhase, WaitingReason};
 use crate::rollout::observed::TemplateCheck;
 use crate::rollout::spec::Step;
-use crate::traffic::gateway::{Directs, Mirrors};
+use crate::traffic::gateway::{Directs, ManagedRule, Mirrors};
 
 /// After this long without a word, a gateway counts as silent. Traefik's slowest default answers within 2 s.
 const SILENT_GATEWAY: std::time::Duration = std::time::Duration::from_secs(60);
@@ -62,12 +62,14 @@ fn describe_step(draft: &mut Draft<'_>, index: usize) {
         Step::SetCanaryScale(_) => format!("setCanaryScale, {} pods", draft.spec.canary_pods_at(index)),
         Step::Pause(_) => "pause".to_owned(),
         Step::Analysis(_) => "analysis".to_owned(),
-        step @ (Step::SetHeaderRoute(rule) | Step::SetMirrorRoute(rule)) => {
-            let kind = if matches!(step, Step::SetHeaderRoute(_)) { "setHeaderRoute" } else { "setMirrorRoute" };
-            format!("{kind} {}{}", rule.name, if rule.what == Directs::Nothing { ", removed" } else { "" })
-        }
+        Step::SetHeaderRoute(rule) => rule_in_words("setHeaderRoute", rule),
+        Step::SetMirrorRoute(rule) => rule_in_words("setMirrorRoute", rule),
     };
     draft.say(RolloutPhase::Progressing, reasons::STEPPING, format!("step {} of {of}: {what}", index + 1));
+}
+
+fn rule_in_words(kind: &str, rule: &ManagedRule) -> String {
+    format!("{kind} {}{}", rule.name, if rule.what == Directs::Nothing { ", removed" } else { "" })
 }
 
 fn step(draft: &mut Draft<'_>, index: usize) -> Gate {

@@ -47,16 +47,19 @@ fn managed_name(field: &str, name: &str, managed: &[String]) -> Result<String, S
     refuse(&format!("{field}.name"), format!("'{}'", name.escape_debug()), &allowed)
 }
 
+fn one_of(field: &str, ways: [&Option<String>; 3]) -> Result<(), SpecError> {
+    match ways.into_iter().flatten().count() {
+        1 => Ok(()),
+        given => refuse(field, format!("{given} of them"), "must have exactly one of exact, prefix, regex"),
+    }
+}
+
 /// Reads a `setHeaderRoute` step; `field` is its path.
 pub(super) fn header_route(field: &str, step: &SetHeaderRoute, managed: &[String]) -> Result<ManagedRule, SpecError> {
     let name = managed_name(field, &step.name, managed)?;
     for (index, header) in step.matches.iter().enumerate() {
         let value = &header.header_value;
-        let values = [&value.exact, &value.prefix, &value.regex].into_iter().flatten().count();
-        if values != 1 {
-            let field = format!("{field}.match[{index}].headerValue");
-            return refuse(&field, format!("{values} of them"), "must have exactly one of exact, prefix, regex");
-        }
+        one_of(&format!("{field}.match[{index}].headerValue"), [&value.exact, &value.prefix, &value.regex])?;
         let same = |other: &HeaderMatch| other.header_name.eq_ignore_ascii_case(&header.header_name);
         if step.matches[..index].iter().any(same) {
             let field = format!("{field}.match[{index}].headerName");
@@ -81,11 +84,7 @@ pub(super) fn mirror_route(field: &str, step: &SetMirrorRoute, managed: &[String
         }
         let headers = one.headers.iter().map(|(name, text)| (format!("headers[{}]", name.escape_debug()), text));
         for (key, text) in one.path.iter().map(|path| ("path".to_owned(), path)).chain(headers) {
-            let given = [&text.exact, &text.prefix, &text.regex].into_iter().flatten().count();
-            if given != 1 {
-                let found = format!("{given} of them");
-                return refuse(&format!("{field}.{key}"), found, "must have exactly one of exact, prefix, regex");
-            }
+            one_of(&format!("{field}.{key}"), [&text.exact, &text.prefix, &text.regex])?;
         }
         let paths = one.path.iter().flat_map(|path| [&path.exact, &path.prefix]).flatten();
         if let Some(path) = paths.into_iter().find(|path| !path.starts_with('/')) {
